@@ -1,0 +1,198 @@
+//! How a connection ends: anyone may end it, the first says why, and the worker says the last word.
+//!
+//! In order: `end` (a call, a stop, a failure) or the conversation's own end; `conclude`, from which
+//! on only the worker may write; the adapter's `closing`; `finish`, which delivers what was written
+//! and lets go of the link.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::client::output::Shared;
+use crate::closing::Closing;
+use crate::error::{is_peer_gone, BoxError};
+use crate::report::report;
+
+/// How long the end of a connection waits for a peer that neither reads nor sends.
+pub(crate) const LINGER_QUIET: Duration = Duration::from_secs(1);
+/// How long it waits in all.
+pub(crate) const LINGER_TOTAL: Duration = Duration::from_secs(5);
+
+impl Shared {
+    /// Whether the connection has ended, or was told to.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Ends the connection; the first reason stays. Never blocks.
+    pub(crate) fn end(&self, reason: Closing, abort: bool) {
+        let link = {
+            let mut state = self.state.lock();
+            if !state.ended {
+                state.ended = true;
+                state.reason = Some(reason);
+                self.ended.store(true, Ordering::Release);
+            } else if !abort || state.aborted {
+                return;
+            }
+            if abort {
+                state.aborted = true;
+                state.backlog.clear();
+            }
+            state.link.clone()
+        };
+        self.turn.notify_all();
+        if let Some(link) = link {
+            if abort {
+                link.abort();
+            } else {
+                link.kick();
+            }
+        }
+    }
+
+    /// The worker's call when the conversation is over: why it ended, from what its callbacks
+    /// returned (`Err` of a panic), whether the end of input was seen, and who ended it before.
+    ///
+    /// From here on only the calling thread may write.
+    pub(crate) fn conclude(
+        &self,
+        outcome: Result<Result<(), BoxError>, String>,
+        end_of_input: bool,
+    ) -> Closing {
+        let (early, link) = {
+            let mut state = self.state.lock();
+            state.ended = true;
+            self.ended.store(true, Ordering::Release);
+            state.last_words = Some(thread::current().id());
+            (state.reason.take(), state.link.clone())
+        };
+        // Writers that wait for room learn that their time is cut short.
+        self.turn.notify_all();
+        if let Some(link) = link {
+            link.kick();
+        }
+        match outcome {
+            Err(message) => Closing::Panicked(message),
+            Ok(Err(error)) => classify(error, early),
+            Ok(Ok(())) => early.unwrap_or(if end_of_input { Closing::ByPeer } else { Closing::ByServer }),
+        }
+    }
+
+    /// The worker's last call: delivers what was written, within the linger's bounds, then lets go
+    /// of the link.
+    pub(crate) fn finish(&self) {
+        let limit = Instant::now() + LINGER_TOTAL;
+        let mut state = self.state.lock();
+        state.last_words = None;
+        // A writer in another thread: its own time is bounded the same way.
+        while state.busy && !state.aborted {
+            if self.turn.wait_until(&mut state, limit).timed_out() {
+                break;
+            }
+        }
+        let Some(link) = state.link.clone() else { return };
+        if !state.aborted && !state.busy && !state.backlog.is_empty() {
+            let (guard, result) = self.transfer(state, &mut [], limit);
+            state = guard;
+            if let Err(error) = result {
+                report!(Debug, "client {}: its last output is lost: {error}", self.id);
+                state.aborted = true;
+                drop(state);
+                link.abort();
+                state = self.state.lock();
+            }
+        }
+        let aborted = state.aborted || state.busy;
+        // What was written longer ago was delivered, or the peer has had its time.
+        let recent = state.last_write.is_some_and(|written| written.elapsed() < LINGER_QUIET);
+        drop(state);
+        if aborted {
+            link.abort();
+        } else {
+            link.shut_write();
+            let quiet = if recent { LINGER_QUIET } else { Duration::ZERO };
+            link.drain(quiet, limit.saturating_duration_since(Instant::now()));
+        }
+        let mut state = self.state.lock();
+        state.link = None;
+        state.backlog = Default::default();
+    }
+}
+
+/// The reason behind an error that a callback returned.
+fn classify(error: BoxError, early: Option<Closing>) -> Closing {
+    let Some(kind) = io_kind(&*error) else { return Closing::Failed(error) };
+    match early {
+        // The adapter passes on what ended the connection, or learnt of its end by trying to use it.
+        Some(early) if is_peer_gone(kind) || kind == io::ErrorKind::WouldBlock => early,
+        Some(Closing::Lost(lost)) if lost.kind() == kind => Closing::Lost(lost),
+        // A time-out that isn't the connection's own comes from elsewhere: a database, a lock.
+        _ if is_peer_gone(kind) && kind != io::ErrorKind::TimedOut => {
+            Closing::Lost(match error.downcast::<io::Error>() {
+                Ok(error) => *error,
+                Err(error) => io::Error::new(kind, error),
+            })
+        }
+        _ => Closing::Failed(error),
+    }
+}
+
+/// The kind of the first I/O error in the chain of causes.
+fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error.kind());
+        }
+        next = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reset() -> io::Error {
+        io::ErrorKind::ConnectionReset.into()
+    }
+
+    #[test]
+    fn an_error_of_the_adapters_own_is_a_failure_whatever_came_before() {
+        assert!(matches!(classify("bad".into(), None), Closing::Failed(_)));
+        assert!(matches!(classify("bad".into(), Some(Closing::ByServer)), Closing::Failed(_)));
+        let not_found = io::Error::from(io::ErrorKind::NotFound);
+        assert!(matches!(classify(not_found.into(), Some(Closing::Stopping)), Closing::Failed(_)));
+        let timed_out = io::Error::from(io::ErrorKind::TimedOut);
+        assert!(matches!(classify(timed_out.into(), None), Closing::Failed(_)));
+    }
+
+    #[test]
+    fn an_error_that_says_that_the_peer_is_gone_is_a_loss_or_what_ended_it() {
+        assert!(matches!(classify(reset().into(), None), Closing::Lost(_)));
+        assert!(matches!(classify(reset().into(), Some(Closing::ByServer)), Closing::ByServer));
+        let timed_out = io::Error::from(io::ErrorKind::TimedOut);
+        assert!(matches!(classify(timed_out.into(), Some(Closing::TooSlow)), Closing::TooSlow));
+    }
+
+    #[test]
+    fn an_io_error_is_found_behind_an_error_that_wraps_it() {
+        #[derive(Debug)]
+        struct Wrapped(io::Error);
+        impl std::fmt::Display for Wrapped {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("wrapped")
+            }
+        }
+        impl std::error::Error for Wrapped {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+        let Closing::Lost(error) = classify(Wrapped(reset()).into(), None) else { panic!() };
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert!(error.to_string().contains("wrapped"));
+    }
+}

@@ -1,0 +1,413 @@
+//! A client's state behind one lock, and the write path through it.
+//!
+//! The lock is never held over a call that can block. A write first tries to send without waiting,
+//! under the lock: that is the whole path of nearly every write, one lock and one system call. What
+//! doesn't fit makes the writer take the *turn* (`busy`), let go of the lock, and wait for room;
+//! others queue up behind it, posts go to the backlog. So `post` and `close` never wait for a
+//! blocked writer.
+//!
+//! Who flushes the backlog: whoever holds the turn when it ends it, else the link (its watcher calls
+//! [`Flush::flush`]), else a thread that is started for it where the link can't.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::{self, ThreadId};
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::client::ending::{LINGER_QUIET, LINGER_TOTAL};
+use crate::client::ClientId;
+use crate::closing::Closing;
+use crate::error::duplicate;
+use crate::limits::Limits;
+use crate::link::{Flush, Link, Waited};
+use crate::remote::Remote;
+use crate::report::report;
+use crate::stats::ClientStats;
+use crate::threads::Threads;
+
+/// Gathered output over this goes out before the cork is let go.
+const CORK_LIMIT: usize = 64 * 1024;
+/// A backlog that has drained gives a larger buffer back.
+const KEPT_BACKLOG: usize = 4 * 1024;
+
+/// What all clients of a server share.
+pub(crate) struct Context {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) threads: Arc<Threads>,
+}
+
+/// What the handles of one client share.
+pub(crate) struct Shared {
+    pub(crate) id: ClientId,
+    pub(crate) remote: Remote,
+    pub(crate) connected: Instant,
+    pub(crate) context: Arc<Context>,
+    /// Written by the reading thread alone, read by whoever asks for figures: `Relaxed`.
+    pub(crate) bytes_in: AtomicU64,
+    /// `State::ended`, to be read without the lock: the worker asks before each callback. Set under
+    /// the lock, with `Release`, so that who sees it sees the reason too.
+    pub(crate) ended: AtomicBool,
+    pub(crate) state: Mutex<State>,
+    /// Signalled when the turn or the connection ends, awaited by writers that queue for it.
+    pub(crate) turn: Condvar,
+}
+
+/// Written and read by any thread that holds a handle, under the lock.
+pub(crate) struct State {
+    /// Gone at the end, so that a handle that is kept pins no descriptor.
+    pub(crate) link: Option<Arc<dyn Link>>,
+    /// Set by the first that ends the connection.
+    pub(crate) ended: bool,
+    /// Why, until the worker takes it.
+    pub(crate) reason: Option<Closing>,
+    /// The worker, while it runs `closing`: the one thread that may still write.
+    pub(crate) last_words: Option<ThreadId>,
+    /// Pending output is not worth delivering any more.
+    pub(crate) aborted: bool,
+    /// A thread holds the turn: it sends outside of the lock.
+    pub(crate) busy: bool,
+    /// Output that was accepted and not yet taken by the kernel, in order.
+    pub(crate) backlog: VecDeque<u8>,
+    /// The link was asked to flush the backlog.
+    armed: bool,
+    corks: usize,
+    pub(crate) last_write: Option<Instant>,
+    bytes_out: u64,
+}
+
+type Guard<'a> = MutexGuard<'a, State>;
+
+impl Shared {
+    pub(crate) fn new(id: ClientId, remote: Remote, link: Arc<dyn Link>, context: Arc<Context>) -> Shared {
+        let state = State {
+            link: Some(link),
+            ended: false,
+            reason: None,
+            last_words: None,
+            aborted: false,
+            busy: false,
+            backlog: VecDeque::new(),
+            armed: false,
+            corks: 0,
+            last_write: None,
+            bytes_out: 0,
+        };
+        Shared {
+            id,
+            remote,
+            connected: Instant::now(),
+            context,
+            bytes_in: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+            state: Mutex::new(state),
+            turn: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> ClientStats {
+        let state = self.state.lock();
+        ClientStats {
+            bytes_in: self.bytes_in.load(Ordering::Relaxed),
+            bytes_out: state.bytes_out,
+            connected_since: self.connected,
+            backlog: state.backlog.len(),
+        }
+    }
+
+    /// Writes all the parts as one record.
+    pub(crate) fn write(self: &Arc<Self>, parts: &[&[u8]]) -> io::Result<()> {
+        const FEW: usize = 8;
+        if parts.len() <= FEW {
+            let mut slices = [IoSlice::new(&[]); FEW];
+            for (slice, part) in slices.iter_mut().zip(parts) {
+                *slice = IoSlice::new(part);
+            }
+            self.write_slices(&mut slices[..parts.len()])
+        } else {
+            let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+            self.write_slices(&mut slices)
+        }
+    }
+
+    fn write_slices(self: &Arc<Self>, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let link = admit(&state)?;
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        if total == 0 {
+            return Ok(());
+        }
+        if state.corks > 0 {
+            for slice in &*slices {
+                state.backlog.extend(&**slice);
+            }
+            state.last_write = Some(Instant::now());
+            return if state.backlog.len() < CORK_LIMIT { Ok(()) } else { self.send(state, &mut []) };
+        }
+        if !state.busy && state.backlog.is_empty() {
+            match link.try_write(slices) {
+                Ok(count) => {
+                    state.last_write = Some(Instant::now());
+                    state.bytes_out += count as u64;
+                    if count == total {
+                        return Ok(());
+                    }
+                    IoSlice::advance_slices(&mut slices, count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(self.lose(state, error)),
+            }
+        }
+        self.send(state, slices)
+    }
+
+    /// Sends one record and never blocks; the rest goes to the backlog.
+    pub(crate) fn post(self: &Arc<Self>, data: &[u8]) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let link = admit(&state)?;
+        let mut sent = 0;
+        if state.corks == 0 && !state.busy && state.backlog.is_empty() {
+            match link.try_write(&[IoSlice::new(data)]) {
+                Ok(count) => sent = count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(self.lose(state, error)),
+            }
+        }
+        state.last_write = Some(Instant::now());
+        state.bytes_out += sent as u64;
+        if sent == data.len() {
+            return Ok(());
+        }
+        let rest = &data[sent..];
+        if state.backlog.len() + rest.len() > self.context.limits.max_backlog() {
+            drop(state);
+            self.end(Closing::TooSlow, true);
+            let limit = self.context.limits.max_backlog();
+            let message = format!("the backlog is over its limit of {limit} bytes (max_backlog)");
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, message));
+        }
+        state.backlog.extend(rest);
+        self.flush_later(state);
+        Ok(())
+    }
+
+    pub(crate) fn cork(&self) {
+        self.state.lock().corks += 1;
+    }
+
+    pub(crate) fn uncork(self: &Arc<Self>) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.corks -= 1;
+        if state.corks > 0 || state.backlog.is_empty() {
+            return Ok(());
+        }
+        drop(state);
+        self.write_gathered()
+    }
+
+    pub(crate) fn write_gathered(self: &Arc<Self>) -> io::Result<()> {
+        let state = self.state.lock();
+        admit(&state)?;
+        if state.backlog.is_empty() {
+            return Ok(());
+        }
+        self.send(state, &mut [])
+    }
+
+    /// Waits for the turn, then sends the backlog and `slices`, blocking for at most the write
+    /// timeout in all.
+    fn send(self: &Arc<Self>, mut state: Guard<'_>, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let deadline = Instant::now() + self.context.limits.write_timeout();
+        // Whoever has sent half a record holds the lock and finds no other's turn.
+        while state.busy {
+            if self.turn.wait_until(&mut state, deadline).timed_out() && state.busy {
+                drop(state);
+                return Err(self.give_up());
+            }
+            admit(&state)?;
+        }
+        let (mut state, result) = self.transfer(state, slices, deadline);
+        match result {
+            Ok(()) => {
+                state.last_write = Some(Instant::now());
+                if !state.backlog.is_empty() && state.corks == 0 {
+                    self.flush_later(state);
+                }
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                drop(state);
+                Err(self.give_up())
+            }
+            Err(error) => Err(self.lose(state, error)),
+        }
+    }
+
+    /// Takes the turn, sends the backlog and `slices` outside of the lock, gives the turn back.
+    ///
+    /// `TimedOut` at the deadline; once the connection is ending, also when the linger's bounds
+    /// pass.
+    pub(crate) fn transfer<'a>(
+        &'a self,
+        mut state: Guard<'a>,
+        slices: &mut [IoSlice<'_>],
+        deadline: Instant,
+    ) -> (Guard<'a>, io::Result<()>) {
+        let Some(link) = state.link.clone() else {
+            return (state, Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        state.busy = true;
+        let mut backlog = std::mem::take(&mut state.backlog);
+        drop(state);
+        let mut sent = 0;
+        let mut result =
+            self.send_all(&*link, &mut [IoSlice::new(backlog.make_contiguous())], deadline, &mut sent);
+        if result.is_ok() {
+            result = self.send_all(&*link, slices, deadline, &mut sent);
+        }
+        drop(backlog);
+        let mut state = self.state.lock();
+        state.busy = false;
+        state.bytes_out += sent;
+        // All of them: one may be the worker, which waits to say goodbye.
+        self.turn.notify_all();
+        (state, result)
+    }
+
+    fn send_all(
+        &self,
+        link: &dyn Link,
+        mut slices: &mut [IoSlice<'_>],
+        deadline: Instant,
+        sent: &mut u64,
+    ) -> io::Result<()> {
+        let mut progress = Instant::now();
+        let mut ending = None;
+        loop {
+            // advance_slices steps over what is empty.
+            IoSlice::advance_slices(&mut slices, 0);
+            if slices.is_empty() {
+                return Ok(());
+            }
+            let moved = match link.write(slices) {
+                Ok(count) => {
+                    *sent += count as u64;
+                    IoSlice::advance_slices(&mut slices, count);
+                    count > 0
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+                Err(error) => return Err(error),
+            };
+            if slices.is_empty() {
+                return Ok(());
+            }
+            let now = Instant::now();
+            if moved {
+                progress = now;
+            }
+            let mut limit = deadline;
+            if self.is_ended() {
+                let ending = *ending.get_or_insert(now);
+                limit = limit.min(progress + LINGER_QUIET).min(ending + LINGER_TOTAL);
+            }
+            if now >= limit || (!moved && link.wait_writable(limit) == Waited::TimedOut) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+    }
+
+    /// Sees to it that the backlog goes out as the peer reads.
+    fn flush_later(self: &Arc<Self>, mut state: Guard<'_>) {
+        if state.busy || state.corks > 0 || state.armed {
+            return;
+        }
+        let Some(link) = state.link.clone() else { return };
+        state.armed = true;
+        drop(state);
+        let weak: Weak<Self> = Arc::downgrade(self);
+        if link.flush_when_writable(weak) {
+            return;
+        }
+        let this = Arc::clone(self);
+        let name = format!("backport-flusher-{}", self.id);
+        if let Err(error) = self.context.threads.spawn(name, None, move || this.flush_blocking()) {
+            report!(Warn, "client {}: no thread to write its backlog: {error}", self.id);
+            self.end(Closing::Lost(error), true);
+        }
+    }
+
+    /// Writes the backlog from a thread of its own, where a link can't say when there is room.
+    fn flush_blocking(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        state.armed = false;
+        if !state.backlog.is_empty() && admit(&state).is_ok() {
+            // An error has ended the connection, which is all that there is to tell.
+            drop(self.send(state, &mut []));
+        }
+    }
+
+    /// Ends the connection of a peer that did not read in time.
+    fn give_up(&self) -> io::Error {
+        self.end(Closing::TooSlow, true);
+        let limit = self.context.limits.write_timeout();
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("the peer did not read within {limit:?} (write_timeout)"),
+        )
+    }
+
+    /// Ends the connection after an I/O error, of which the caller and `closing` get one each.
+    fn lose(&self, state: Guard<'_>, error: io::Error) -> io::Error {
+        drop(state);
+        self.end(Closing::Lost(duplicate(&error)), false);
+        error
+    }
+}
+
+/// The link, if this thread may write.
+fn admit<'a>(state: &'a Guard<'_>) -> io::Result<&'a Arc<dyn Link>> {
+    match &state.link {
+        Some(link) if !state.aborted => {
+            if !state.ended || state.last_words == Some(thread::current().id()) {
+                return Ok(link);
+            }
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        _ => Err(io::ErrorKind::BrokenPipe.into()),
+    }
+}
+
+impl Flush for Shared {
+    fn flush(&self) {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        // The writer, or the last cork, sees to it, and asks anew for what it leaves.
+        if state.busy || state.corks > 0 || state.aborted {
+            state.armed = false;
+            return;
+        }
+        let Some(link) = &state.link else { return };
+        while !state.backlog.is_empty() {
+            let (first, second) = state.backlog.as_slices();
+            match link.try_write(&[IoSlice::new(first), IoSlice::new(second)]) {
+                Ok(count) => {
+                    state.bytes_out += count as u64;
+                    state.backlog.drain(..count);
+                }
+                // The watcher tells when there is room again.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    self.lose(guard, error);
+                    return;
+                }
+            }
+        }
+        state.armed = false;
+        if state.backlog.capacity() > KEPT_BACKLOG {
+            state.backlog = VecDeque::new();
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What a server allows each of its clients, and how many of them: data, changeable while it runs.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The limits of one server.
+///
+/// Each is written by the server's builder, then by whoever changes it through the handle, and read
+/// by workers and the acceptor at the next occasion. They stand alone, so `Relaxed` is enough.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    max_clients: AtomicUsize,
+    max_backlog: AtomicUsize,
+    /// In microseconds; `u64::MAX` is none.
+    idle_timeout: AtomicU64,
+    write_timeout: AtomicU64,
+}
+
+const NONE: u64 = u64::MAX;
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_clients: AtomicUsize::new(1_024),
+            max_backlog: AtomicUsize::new(1024 * 1024),
+            idle_timeout: AtomicU64::new(NONE),
+            write_timeout: AtomicU64::new(micros(Duration::from_secs(30))),
+        }
+    }
+}
+
+impl Limits {
+    /// Takes over what a builder has set.
+    pub(crate) fn take(&self, other: &Limits) {
+        self.set_max_clients(other.max_clients());
+        self.set_max_backlog(other.max_backlog());
+        self.set_idle_timeout(other.idle_timeout());
+        self.set_write_timeout(other.write_timeout());
+    }
+
+    pub(crate) fn max_clients(&self) -> usize {
+        self.max_clients.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_max_clients(&self, limit: usize) {
+        self.max_clients.store(limit.max(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn max_backlog(&self) -> usize {
+        self.max_backlog.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_max_backlog(&self, limit: usize) {
+        self.max_backlog.store(limit, Ordering::Relaxed);
+    }
+
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        match self.idle_timeout.load(Ordering::Relaxed) {
+            NONE => None,
+            limit => Some(Duration::from_micros(limit)),
+        }
+    }
+
+    pub(crate) fn set_idle_timeout(&self, limit: Option<Duration>) {
+        self.idle_timeout.store(limit.map_or(NONE, micros), Ordering::Relaxed);
+    }
+
+    pub(crate) fn write_timeout(&self) -> Duration {
+        Duration::from_micros(self.write_timeout.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_write_timeout(&self, limit: Duration) {
+        self.write_timeout.store(micros(limit), Ordering::Relaxed);
+    }
+}
+
+/// A year is as good as for ever, and safe to add to a clock.
+fn micros(limit: Duration) -> u64 {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    u64::try_from(limit.min(YEAR).as_micros()).unwrap_or(NONE - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_the_documented_ones() {
+        let limits = Limits::default();
+        assert_eq!(limits.max_clients(), 1_024);
+        assert_eq!(limits.max_backlog(), 1_048_576);
+        assert_eq!(limits.idle_timeout(), None);
+        assert_eq!(limits.write_timeout(), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn absurd_durations_are_cut_to_a_year() {
+        let limits = Limits::default();
+        limits.set_idle_timeout(Some(Duration::MAX));
+        assert_eq!(limits.idle_timeout(), Some(Duration::from_secs(31_536_000)));
+    }
+}

@@ -1,0 +1,188 @@
+//! Where a thread waits for a descriptor and can be kicked out: the slow stage of a link's waits.
+//!
+//! The waiting threads (one that reads, one that writes) sleep on the condition here; the watcher
+//! wakes them with `ready`, any thread with `kick`.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::watcher::Watcher;
+use super::{Flush, Waited};
+
+/// What a thread waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Read = 0,
+    Write = 1,
+}
+
+/// One a link with a descriptor.
+pub(crate) struct Parking {
+    watcher: Arc<Watcher>,
+    /// Our place in the watcher's table, taken by the first wait.
+    token: OnceLock<usize>,
+    state: Mutex<State>,
+    wake: Condvar,
+    /// Whom to call when there is room to write, once a backlog has asked for it.
+    flush: OnceLock<Weak<dyn Flush>>,
+}
+
+/// Written by the waiting threads, the watcher and whoever kicks; each under the lock.
+#[derive(Default)]
+struct State {
+    kicked: bool,
+    wanted: [bool; 2],
+    ready: [bool; 2],
+    flushing: bool,
+    #[cfg_attr(not(unix), allow(dead_code, reason = "nothing is watched there"))]
+    registered: bool,
+}
+
+impl Parking {
+    pub(crate) fn new(watcher: Arc<Watcher>) -> Arc<Parking> {
+        Arc::new(Parking {
+            watcher,
+            token: OnceLock::new(),
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            flush: OnceLock::new(),
+        })
+    }
+
+    /// Blocks until `descriptor` may be ready, a kick, or the deadline. Where it can't be watched:
+    /// `Ready` at once, so that the caller goes back to the system call, which has its patience.
+    pub(crate) fn wait(
+        self: &Arc<Self>,
+        descriptor: &impl Descriptor,
+        side: Side,
+        deadline: Option<Instant>,
+    ) -> Waited {
+        let token = self.token();
+        let mut state = self.state.lock();
+        if state.kicked {
+            return Waited::Kicked;
+        }
+        state.wanted[side as usize] = true;
+        state.ready[side as usize] = false;
+        let watched = self.watch(descriptor, token, &mut state);
+        let waited = loop {
+            if !watched || state.ready[side as usize] {
+                break Waited::Ready;
+            }
+            if state.kicked {
+                break Waited::Kicked;
+            }
+            match deadline {
+                None => self.wake.wait(&mut state),
+                Some(deadline) => {
+                    if self.wake.wait_until(&mut state, deadline).timed_out() {
+                        break Waited::TimedOut;
+                    }
+                }
+            }
+        };
+        state.wanted[side as usize] = false;
+        if watched && !state.kicked {
+            self.watch(descriptor, token, &mut state);
+        }
+        match (waited, deadline) {
+            // Polling must not outlive the deadline.
+            (Waited::Ready, Some(deadline)) if !watched && Instant::now() >= deadline => Waited::TimedOut,
+            _ => waited,
+        }
+    }
+
+    /// Calls `flush` from the watcher whenever there may be room to write. False where the
+    /// descriptor can't be watched.
+    pub(crate) fn flush_when_writable(
+        self: &Arc<Self>,
+        descriptor: &impl Descriptor,
+        flush: Weak<dyn Flush>,
+    ) -> bool {
+        self.flush.get_or_init(|| flush);
+        let token = self.token();
+        let mut state = self.state.lock();
+        state.flushing = true;
+        self.watch(descriptor, token, &mut state)
+    }
+
+    /// Ends every wait, now and from now on.
+    pub(crate) fn kick(&self) {
+        self.state.lock().kicked = true;
+        self.wake.notify_all();
+    }
+
+    /// What the watcher saw.
+    pub(crate) fn ready(&self, readable: bool, writable: bool) {
+        let flushing = {
+            let mut state = self.state.lock();
+            state.ready[Side::Read as usize] |= readable;
+            state.ready[Side::Write as usize] |= writable;
+            state.flushing
+        };
+        self.wake.notify_all();
+        if flushing && writable {
+            if let Some(flush) = self.flush.get().and_then(Weak::upgrade) {
+                flush.flush();
+            }
+        }
+    }
+
+    fn token(self: &Arc<Self>) -> usize {
+        *self.token.get_or_init(|| self.watcher.enroll(Arc::downgrade(self)))
+    }
+
+    /// Tells the watcher what is wanted now. Asking again tells what is ready already.
+    #[cfg(unix)]
+    fn watch(&self, descriptor: &impl Descriptor, token: usize, state: &mut State) -> bool {
+        use mio::Interest;
+
+        let reading = state.wanted[Side::Read as usize].then_some(Interest::READABLE);
+        let writing = state.wanted[Side::Write as usize] || state.flushing;
+        let writing = writing.then_some(Interest::WRITABLE);
+        let interest = match (reading, writing) {
+            (Some(reading), Some(writing)) => reading | writing,
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => {
+                state.registered = state.registered && self.watcher.unwatch(descriptor.raw()).is_err();
+                return true;
+            }
+        };
+        let watched = self.watcher.watch(descriptor.raw(), token, interest, state.registered);
+        state.registered |= watched.is_ok();
+        watched.is_ok()
+    }
+
+    /// Windows wants sockets of mio's own to watch, and a blocked `recv` there comes back only by
+    /// its time-out: the one place where a loop over a time-out is right.
+    #[cfg(not(unix))]
+    fn watch(&self, _: &impl Descriptor, _: usize, _: &mut State) -> bool {
+        false
+    }
+}
+
+impl Drop for Parking {
+    fn drop(&mut self) {
+        if let Some(token) = self.token.get() {
+            self.watcher.forget(*token);
+        }
+    }
+}
+
+/// Something that the watcher can watch.
+pub(crate) trait Descriptor {
+    #[cfg(unix)]
+    fn raw(&self) -> std::os::fd::RawFd;
+}
+
+#[cfg(unix)]
+impl<T: std::os::fd::AsRawFd> Descriptor for T {
+    fn raw(&self) -> std::os::fd::RawFd {
+        self.as_raw_fd()
+    }
+}
+
+#[cfg(not(unix))]
+impl<T> Descriptor for T {}

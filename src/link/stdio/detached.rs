@@ -1,0 +1,131 @@
+//! Standard input and output where stdin can't be waited for (Windows): a detached thread reads it
+//! into a channel. It ends with stdin, and is never joined: nothing can wake its read.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{bounded, unbounded, Receiver, Sender};
+use parking_lot::Mutex;
+
+use crate::link::watcher::Watcher;
+use crate::link::{Flush, Link, Waited, PATIENCE};
+
+/// The chunks of stdin, from the thread that reads it; one for the life of the process, since what
+/// that thread has read for one server belongs to the next when the first ends.
+static STDIN: OnceLock<Receiver<io::Result<Vec<u8>>>> = OnceLock::new();
+
+/// Standard input and output.
+pub(crate) struct StdioLink {
+    stdin: Receiver<io::Result<Vec<u8>>>,
+    /// What a chunk had more than the buffer took. Used by the reading thread alone.
+    rest: Mutex<Vec<u8>>,
+    /// Dropped by `kick`, which disconnects `kicked`.
+    kick: Mutex<Option<Sender<()>>>,
+    kicked: Receiver<()>,
+    /// Set by `abort`, read by writers.
+    aborted: AtomicBool,
+}
+
+impl StdioLink {
+    pub(crate) fn new(_: Arc<Watcher>) -> io::Result<StdioLink> {
+        let (sender, stdin) = bounded(4);
+        if STDIN.set(stdin).is_ok() {
+            let name = "backport-stdin".to_owned();
+            drop(thread::Builder::new().name(name).spawn(move || read_stdin(&sender))?);
+        }
+        let stdin = STDIN.get().cloned().ok_or(io::ErrorKind::NotFound)?;
+        let (kick, kicked) = unbounded();
+        let (rest, aborted) = (Mutex::default(), AtomicBool::new(false));
+        Ok(StdioLink { stdin, rest, kick: Mutex::new(Some(kick)), kicked, aborted })
+    }
+}
+
+fn read_stdin(sender: &Sender<io::Result<Vec<u8>>>) {
+    let mut stdin = io::stdin();
+    loop {
+        let mut chunk = vec![0; 64 * 1024];
+        let read = stdin.read(&mut chunk).map(|count| {
+            chunk.truncate(count);
+            chunk
+        });
+        let over = matches!(&read, Ok(chunk) if chunk.is_empty()) || read.is_err();
+        if sender.send(read).is_err() || over {
+            return;
+        }
+    }
+}
+
+impl Link for StdioLink {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut rest = self.rest.lock();
+        if rest.is_empty() {
+            crossbeam_channel::select! {
+                // A disconnected channel is the end of stdin, told before.
+                recv(self.stdin) -> chunk => *rest = chunk.unwrap_or_else(|_| Ok(Vec::new()))?,
+                recv(self.kicked) -> _ => return Err(io::ErrorKind::WouldBlock.into()),
+                default(PATIENCE) => return Err(io::ErrorKind::WouldBlock.into()),
+            }
+        }
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        rest.drain(..count);
+        Ok(count)
+    }
+
+    fn wait_readable(&self, deadline: Option<Instant>) -> Waited {
+        let mut select = crossbeam_channel::Select::new();
+        select.recv(&self.stdin);
+        let kicked = select.recv(&self.kicked);
+        let ready = match deadline {
+            Some(deadline) => select.ready_deadline(deadline).ok(),
+            None => Some(select.ready()),
+        };
+        match ready {
+            Some(index) if index == kicked => Waited::Kicked,
+            Some(_) => Waited::Ready,
+            None => Waited::TimedOut,
+        }
+    }
+
+    fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.aborted.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let mut stdout = io::stdout().lock();
+        for part in parts {
+            stdout.write_all(part)?;
+        }
+        stdout.flush()?;
+        Ok(parts.iter().map(|part| part.len()).sum())
+    }
+
+    /// Every write may block here, and can't be asked first.
+    fn try_write(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn wait_writable(&self, _: Instant) -> Waited {
+        Waited::Ready
+    }
+
+    fn flush_when_writable(&self, _: Weak<dyn Flush>) -> bool {
+        false
+    }
+
+    fn kick(&self) {
+        drop(self.kick.lock().take());
+    }
+
+    /// Stdout belongs to the process and stays open.
+    fn shut_write(&self) {}
+
+    fn drain(&self, _quiet: Duration, _total: Duration) {}
+
+    fn abort(&self) {
+        self.aborted.store(true, Ordering::Release);
+        self.kick();
+    }
+}

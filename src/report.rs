@@ -1,0 +1,98 @@
+//! What the crate says to the log: escaped, limited, and fenced against the logger itself.
+//!
+//! Everything goes through the macros here, never through `log`'s own: an application's logger is
+//! user code, and one that panics must cost neither a client nor a server.
+
+use std::fmt::{self, Write};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::fence;
+
+/// Logs at a level of [`log::Level`], with the arguments of `format!`.
+macro_rules! report {
+    ($level:ident, $($arg:tt)+) => {
+        if log::Level::$level <= log::STATIC_MAX_LEVEL && log::Level::$level <= log::max_level() {
+            crate::report::send(log::Level::$level, format_args!($($arg)+));
+        }
+    };
+}
+pub(crate) use report;
+
+/// Hands one record to the application's logger. Behind [`report!`], which has checked the level.
+pub(crate) fn send(level: log::Level, message: fmt::Arguments<'_>) {
+    // A logger that panics has said so through the panic hook; there is no one left to tell.
+    drop(fence::fence(|| log::log!(target: "backport", level, "{message}")));
+}
+
+/// Displays a value with everything escaped that could forge or garble a log line.
+pub(crate) struct Escaped<T>(pub(crate) T);
+
+impl<T: fmt::Display> fmt::Display for Escaped<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Escaper(f), "{}", self.0)
+    }
+}
+
+struct Escaper<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for Escaper<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        // Quotes can't forge a line and read worse escaped, so they stay.
+        for c in text.chars() {
+            match c {
+                '"' | '\'' => self.0.write_char(c)?,
+                c => fmt::Display::fmt(&c.escape_debug(), self.0)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lets one warning in ten seconds through, and counts what it held back.
+#[derive(Debug, Default)]
+pub(crate) struct Limiter {
+    /// When the last one went through, and how many were held back since. Written and read by
+    /// whichever thread has something to say.
+    state: Mutex<(Option<Instant>, u64)>,
+}
+
+impl Limiter {
+    const PERIOD: Duration = Duration::from_secs(10);
+
+    /// `Some(held back since the last time)` if it may be said at `now`.
+    pub(crate) fn admit(&self, now: Instant) -> Option<u64> {
+        let mut state = self.state.lock();
+        match state.0 {
+            Some(last) if now.saturating_duration_since(last) < Self::PERIOD => {
+                state.1 += 1;
+                None
+            }
+            _ => {
+                state.0 = Some(now);
+                Some(std::mem::take(&mut state.1))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_what_could_forge_a_line() {
+        let said = Escaped("a\r\nERROR forged \u{1b}[31m 'é' \"q\"").to_string();
+        assert_eq!(said, "a\\r\\nERROR forged \\u{1b}[31m 'é' \"q\"");
+    }
+
+    #[test]
+    fn admits_one_in_ten_seconds_and_counts_the_rest() {
+        let (limiter, start) = (Limiter::default(), Instant::now());
+        assert_eq!(limiter.admit(start), Some(0));
+        assert_eq!(limiter.admit(start + Duration::from_secs(1)), None);
+        assert_eq!(limiter.admit(start + Duration::from_secs(9)), None);
+        assert_eq!(limiter.admit(start + Duration::from_secs(10)), Some(2));
+    }
+}

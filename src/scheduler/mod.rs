@@ -1,0 +1,202 @@
+//! The scheduler: one thread a machine, on which intervals and timeouts run, one after another.
+//!
+//! It starts with the first job and ends when the machine stops; a job that runs then runs to its
+//! end. It sleeps until the next job is due or a command comes.
+
+pub(crate) mod interval;
+pub(crate) mod schedule;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{unbounded, Receiver, Sender};
+use parking_lot::Mutex;
+
+use crate::control::{Event, Events};
+use crate::fence::fence;
+use crate::report::{report, Escaped};
+use crate::scheduler::interval::Interval;
+use crate::scheduler::schedule::{Due, Schedule};
+use crate::threads::Threads;
+
+/// One a machine.
+pub(crate) struct Scheduler {
+    threads: Arc<Threads>,
+    events: Events,
+    commands: Sender<Command>,
+    state: Mutex<State>,
+    /// Jobs that have not ended. Counted up by those who add, down by the scheduler's thread.
+    pending: Arc<AtomicUsize>,
+    /// Set by `stop`, read by the thread between jobs.
+    stopped: Arc<AtomicBool>,
+}
+
+/// Written by those who add, under the lock.
+struct State {
+    next: u64,
+    /// For the thread, until it is started.
+    receiver: Option<Receiver<Command>>,
+}
+
+/// What the scheduler's thread is told.
+pub(crate) enum Command {
+    Add(u64, Entry, Instant),
+    Cancel(u64),
+    Stop,
+}
+
+pub(crate) struct Entry {
+    interval: Interval,
+    work: Work,
+}
+
+/// What to run.
+pub(crate) enum Work {
+    Every(Duration, Box<dyn FnMut(&Interval) + Send>),
+    Once(Duration, Box<dyn FnOnce() + Send>),
+}
+
+impl Scheduler {
+    pub(crate) fn new(threads: Arc<Threads>, events: Events) -> Scheduler {
+        let (commands, receiver) = unbounded();
+        Scheduler {
+            threads,
+            events,
+            commands,
+            state: Mutex::new(State { next: 0, receiver: Some(receiver) }),
+            pending: Arc::default(),
+            stopped: Arc::default(),
+        }
+    }
+
+    /// How many jobs have not ended.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.load(Ordering::Acquire)
+    }
+
+    /// Adds a job. On a machine that has stopped, one that is stopped.
+    pub(crate) fn add(&self, work: Work) -> Interval {
+        let (id, receiver) = {
+            let mut state = self.state.lock();
+            state.next += 1;
+            (state.next, state.receiver.take())
+        };
+        let interval = Interval::new(id, self.commands.clone());
+        if let Some(receiver) = receiver {
+            let (events, pending, stopped) =
+                (self.events.clone(), Arc::clone(&self.pending), Arc::clone(&self.stopped));
+            let run = move || Runner { schedule: Schedule::new(), events, pending, stopped }.run(&receiver);
+            if let Err(error) = self.threads.spawn("backport-scheduler".to_owned(), None, run) {
+                report!(Error, "no thread for intervals: {error}");
+                self.stopped.store(true, Ordering::Release);
+            }
+        }
+        self.pending.fetch_add(1, Ordering::AcqRel);
+        let entry = Entry { interval: interval.clone(), work };
+        let add = Command::Add(id, entry, Instant::now());
+        if self.stopped.load(Ordering::Acquire) || self.commands.send(add).is_err() {
+            interval.end();
+            self.pending.fetch_sub(1, Ordering::AcqRel);
+        }
+        interval
+    }
+
+    /// Cancels all jobs; the one that runs runs to its end.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        // Fails once the thread has ended.
+        drop(self.commands.send(Command::Stop));
+    }
+}
+
+/// The scheduler's thread.
+struct Runner {
+    schedule: Schedule<Entry>,
+    events: Events,
+    pending: Arc<AtomicUsize>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Runner {
+    fn run(mut self, commands: &Receiver<Command>) {
+        let started = Instant::now();
+        while !self.stopped.load(Ordering::Acquire) {
+            let command = match self.schedule.next() {
+                Some(due) => commands.recv_deadline(due).ok(),
+                None => commands.recv().ok(),
+            };
+            match command {
+                // Periods count from the start of the machine at the earliest.
+                Some(Command::Add(id, entry, added)) => self.enter(id, entry, added.max(started)),
+                Some(Command::Cancel(id)) => {
+                    if let Some(entry) = self.schedule.remove(id) {
+                        self.end(entry);
+                    }
+                }
+                Some(Command::Stop) => {}
+                None => {
+                    if let Some((due, id, entry)) = self.schedule.pop(Instant::now()) {
+                        self.perform(due, id, entry);
+                    }
+                }
+            }
+        }
+        while let Some(entry) = self.schedule.pop_any() {
+            self.end(entry);
+        }
+        for command in commands.try_iter() {
+            if let Command::Add(_, entry, _) = command {
+                self.end(entry);
+            }
+        }
+    }
+
+    fn enter(&mut self, id: u64, entry: Entry, start: Instant) {
+        if entry.interval.is_stopped() {
+            return self.end(entry);
+        }
+        let (Work::Every(delay, _) | Work::Once(delay, _)) = &entry.work;
+        self.schedule.insert(Due::after(start, *delay), id, entry);
+    }
+
+    fn perform(&mut self, due: Due, id: u64, mut entry: Entry) {
+        if entry.interval.is_stopped() {
+            return self.end(entry);
+        }
+        entry.interval.tick();
+        let outcome = match entry.work {
+            Work::Once(_, job) => {
+                let outcome = fence(job);
+                entry.work = Work::Once(Duration::ZERO, Box::new(|| ()));
+                entry.interval.end();
+                outcome
+            }
+            Work::Every(_, ref mut job) => {
+                let interval = &entry.interval;
+                fence(|| job(interval))
+            }
+        };
+        if let Err(message) = outcome {
+            report!(Error, "an interval panicked and is cancelled: {}", Escaped(message));
+            entry.interval.end();
+        }
+        match entry.work {
+            Work::Every(period, _) if !entry.interval.is_stopped() => {
+                self.schedule.insert(due.next_beat(period, Instant::now()), id, entry);
+            }
+            _ => self.end(entry),
+        }
+    }
+
+    /// A job leaves.
+    fn end(&self, entry: Entry) {
+        entry.interval.end();
+        if let Err(message) = fence(move || drop(entry)) {
+            report!(Error, "a panic in the drop of an interval's job: {}", Escaped(message));
+        }
+        self.pending.fetch_sub(1, Ordering::AcqRel);
+        // No one listens once the machine has given up on a stuck thread.
+        drop(self.events.send(Event::JobEnded));
+    }
+}

@@ -1,0 +1,125 @@
+//! When what is due: data, with the time passed in, so that it is tested without waiting.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// What is to be done, in order of time; at the same time, in order of entry.
+pub(crate) struct Schedule<T> {
+    entries: BTreeMap<(Due, u64), T>,
+}
+
+/// A point in time, or one beyond the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Due {
+    At(Instant),
+    Never,
+}
+
+impl Due {
+    /// `delay` after `start`.
+    pub(crate) fn after(start: Instant, delay: Duration) -> Due {
+        start.checked_add(delay).map_or(Due::Never, Due::At)
+    }
+
+    /// The first beat after `now` of those that follow this one every `period`: no drift, and no
+    /// burst for those that were missed.
+    pub(crate) fn next_beat(self, period: Duration, now: Instant) -> Due {
+        let Due::At(due) = self else { return Due::Never };
+        let late = now.saturating_duration_since(due).as_nanos();
+        let beats = late / period.as_nanos().max(1) + 1;
+        let nanos = u64::try_from(beats.saturating_mul(period.as_nanos()));
+        nanos.map_or(Due::Never, |nanos| Due::after(due, Duration::from_nanos(nanos)))
+    }
+}
+
+impl<T> Schedule<T> {
+    pub(crate) fn new() -> Schedule<T> {
+        Schedule { entries: BTreeMap::new() }
+    }
+
+    pub(crate) fn insert(&mut self, due: Due, id: u64, entry: T) {
+        self.entries.insert((due, id), entry);
+    }
+
+    pub(crate) fn remove(&mut self, id: u64) -> Option<T> {
+        let key = *self.entries.keys().find(|(_, other)| *other == id)?;
+        self.entries.remove(&key)
+    }
+
+    /// Takes the first that is due at `now`.
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<(Due, u64, T)> {
+        match self.entries.first_key_value() {
+            Some((&(Due::At(due), _), _)) if due <= now => {}
+            _ => return None,
+        }
+        self.entries.pop_first().map(|((due, id), entry)| (due, id, entry))
+    }
+
+    /// Takes the first, whenever it is due.
+    pub(crate) fn pop_any(&mut self) -> Option<T> {
+        self.entries.pop_first().map(|(_, entry)| entry)
+    }
+
+    /// When the first is due.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        match self.entries.first_key_value() {
+            Some((&(Due::At(due), _), _)) => Some(due),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn ms(start: Instant, due: Due) -> u128 {
+        let Due::At(due) = due else { panic!("never") };
+        due.duration_since(start).as_millis()
+    }
+
+    #[test]
+    fn a_late_beat_does_not_shift_the_next() {
+        let start = Instant::now();
+        let first = Due::after(start, 20 * MS);
+        assert_eq!(ms(start, first.next_beat(20 * MS, start + 20 * MS)), 40);
+        assert_eq!(ms(start, first.next_beat(20 * MS, start + 39 * MS)), 40);
+    }
+
+    #[test]
+    fn missed_beats_are_skipped() {
+        let start = Instant::now();
+        let first = Due::after(start, 20 * MS);
+        assert_eq!(ms(start, first.next_beat(20 * MS, start + 40 * MS)), 60);
+        assert_eq!(ms(start, first.next_beat(20 * MS, start + 95 * MS)), 100);
+    }
+
+    #[test]
+    fn absurd_periods_never_come() {
+        let start = Instant::now();
+        assert_eq!(Due::after(start, Duration::MAX), Due::Never);
+        assert_eq!(Due::after(start, MS).next_beat(Duration::MAX, start + MS), Due::Never);
+        assert_eq!(Due::Never.next_beat(MS, start), Due::Never);
+        let tiny = Due::after(start, MS).next_beat(Duration::from_nanos(1), start + 2 * MS);
+        assert_eq!(tiny, Due::At(start + 2 * MS + Duration::from_nanos(1)));
+    }
+
+    #[test]
+    fn gives_what_is_due_in_order() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new();
+        schedule.insert(Due::Never, 1, "never");
+        schedule.insert(Due::At(start + 2 * MS), 2, "second");
+        schedule.insert(Due::At(start + MS), 3, "first");
+        schedule.insert(Due::At(start + 2 * MS), 4, "removed");
+        assert_eq!(schedule.remove(4), Some("removed"));
+        assert_eq!(schedule.next(), Some(start + MS));
+        assert!(schedule.pop(start).is_none());
+        let order: Vec<_> =
+            std::iter::from_fn(|| schedule.pop(start + 2 * MS)).map(|(_, _, entry)| entry).collect();
+        assert_eq!(order, ["first", "second"]);
+        assert_eq!(schedule.next(), None);
+    }
+}

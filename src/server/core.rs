@@ -1,0 +1,365 @@
+//! The state of one server: who is there, what it counted, and how it ends.
+//!
+//! A server has ended when nobody is *present* any more: no thread of its own, and no client. Each
+//! of them holds a [`Presence`] or a [`Seat`], whose drop says so, whatever happens.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crossbeam_channel::{bounded, Receiver, Sender};
+use parking_lot::Mutex;
+
+use crate::client::{Client, ClientId};
+use crate::closing::Closing;
+use crate::control::{Event, Events, ServerId};
+use crate::fence::fence;
+use crate::limits::Limits;
+use crate::report::{report, Escaped, Limiter};
+use crate::stats::ServerStats;
+
+/// One server, as all who have to do with it share it.
+pub(crate) struct ServerCore {
+    id: ServerId,
+    name: Mutex<String>,
+    limits: Arc<Limits>,
+    events: Events,
+    registry: Mutex<Registry>,
+    end: Mutex<End>,
+    /// `End::sender` is gone, to be read without the lock.
+    stopping: AtomicBool,
+    stopped: Receiver<()>,
+    /// Set by `ServerHandle::suspend` and `resume`, read by the acceptor.
+    suspended: AtomicBool,
+    /// Wakes the acceptor; set once, before it runs, by a server that has one.
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Set while there is an acceptor that will close the clients once its listeners are closed.
+    listening: AtomicBool,
+    /// Counted up by the acceptor and by workers, read by whoever asks for figures.
+    pub(crate) counters: Counters,
+    pub(crate) warnings: Limiter,
+}
+
+/// Written by the acceptor (seats taken), by workers (seats given back) and by whoever stops.
+#[derive(Default)]
+struct Registry {
+    clients: BTreeMap<ClientId, Client>,
+    /// No seat is given any more.
+    closed: bool,
+    /// Presences and seats that are out.
+    present: usize,
+    ended: bool,
+    /// The acceptor waits for a seat.
+    waiting: bool,
+    accepted: u64,
+    peak: usize,
+    /// The bytes of those that are gone.
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+/// Written by whoever stops the server.
+struct End {
+    /// Dropped to say that the server shall stop.
+    sender: Option<Sender<()>>,
+    hooks: Vec<Box<dyn FnOnce() + Send>>,
+    failure: Option<io::Error>,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) refused: AtomicU64,
+    pub(crate) accept_errors: AtomicU64,
+    panics: AtomicU64,
+    failures: AtomicU64,
+    idle_timeouts: AtomicU64,
+    too_slow: AtomicU64,
+}
+
+impl ServerCore {
+    pub(crate) fn new(id: ServerId, name: String, events: Events) -> Arc<ServerCore> {
+        let (sender, stopped) = bounded(0);
+        Arc::new(ServerCore {
+            id,
+            name: Mutex::new(name),
+            limits: Arc::default(),
+            events,
+            registry: Mutex::default(),
+            end: Mutex::new(End { sender: Some(sender), hooks: Vec::new(), failure: None }),
+            stopping: AtomicBool::new(false),
+            stopped,
+            suspended: AtomicBool::new(false),
+            wake: OnceLock::new(),
+            listening: AtomicBool::new(false),
+            counters: Counters::default(),
+            warnings: Limiter::default(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> ServerId {
+        self.id
+    }
+
+    pub(crate) fn name(&self) -> String {
+        self.name.lock().clone()
+    }
+
+    pub(crate) fn set_name(&self, name: String) {
+        *self.name.lock() = name;
+    }
+
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
+    pub(crate) fn clients(&self) -> Vec<Client> {
+        self.registry.lock().clients.values().cloned().collect()
+    }
+
+    pub(crate) fn client_count(&self) -> usize {
+        self.registry.lock().clients.len()
+    }
+
+    /// Counts the calling thread in, until the presence drops. `None` once the server stops.
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<Presence> {
+        let mut registry = self.registry.lock();
+        if registry.closed || registry.ended || self.is_stopping() {
+            return None;
+        }
+        registry.present += 1;
+        drop(registry);
+        Some(Presence { core: Arc::clone(self) })
+    }
+
+    /// Takes a client on, until the seat drops. `None` once the server has closed its clients.
+    pub(crate) fn seat(self: &Arc<Self>, client: &Client) -> Option<Seat> {
+        let mut registry = self.registry.lock();
+        if registry.closed {
+            return None;
+        }
+        registry.present += 1;
+        registry.accepted += 1;
+        registry.clients.insert(client.id(), client.clone());
+        registry.peak = registry.peak.max(registry.clients.len());
+        drop(registry);
+        Some(Seat { core: Arc::clone(self), client: client.clone() })
+    }
+
+    /// Whether one more client may come. If not, the acceptor will be woken when one may.
+    pub(crate) fn has_room(&self) -> bool {
+        let mut registry = self.registry.lock();
+        registry.waiting = registry.clients.len() >= self.limits.max_clients();
+        !registry.waiting
+    }
+
+    /// Counts how a client ended.
+    pub(crate) fn count(&self, reason: &Closing) {
+        let counter = match reason {
+            Closing::Panicked(_) => &self.counters.panics,
+            Closing::Failed(_) => &self.counters.failures,
+            Closing::Idle => &self.counters.idle_timeouts,
+            Closing::TooSlow => &self.counters.too_slow,
+            _ => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stats(&self) -> ServerStats {
+        let (mut stats, clients) = {
+            let registry = self.registry.lock();
+            let stats = ServerStats {
+                accepted: registry.accepted,
+                current: registry.clients.len(),
+                peak: registry.peak,
+                bytes_in: registry.bytes_in,
+                bytes_out: registry.bytes_out,
+                ..ServerStats::default()
+            };
+            (stats, registry.clients.values().cloned().collect::<Vec<_>>())
+        };
+        for client in clients {
+            let client = client.stats();
+            stats.bytes_in += client.bytes_in;
+            stats.bytes_out += client.bytes_out;
+            stats.backlog += client.backlog;
+        }
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        stats.refused = read(&self.counters.refused);
+        stats.accept_errors = read(&self.counters.accept_errors);
+        stats.panics = read(&self.counters.panics);
+        stats.failures = read(&self.counters.failures);
+        stats.idle_timeouts = read(&self.counters.idle_timeouts);
+        stats.too_slow = read(&self.counters.too_slow);
+        stats
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn stopping(&self) -> Receiver<()> {
+        self.stopped.clone()
+    }
+
+    pub(crate) fn on_stop(&self, hook: impl FnOnce() + Send + 'static) {
+        let mut end = self.end.lock();
+        if end.sender.is_some() {
+            end.hooks.push(Box::new(hook));
+        } else {
+            drop(end);
+            call_hook(hook);
+        }
+    }
+
+    /// Tells the server to stop. Its listeners close first; then, or at once where it has none, its
+    /// clients are closed. Never blocks; a second call does nothing.
+    pub(crate) fn stop(&self) {
+        let hooks = {
+            let mut end = self.end.lock();
+            if end.sender.take().is_none() {
+                return;
+            }
+            self.stopping.store(true, Ordering::Release);
+            std::mem::take(&mut end.hooks)
+        };
+        report!(Info, "server {} stops", Escaped(self.name()));
+        for hook in hooks {
+            call_hook(hook);
+        }
+        self.wake();
+        if !self.listening.load(Ordering::Acquire) {
+            self.close_clients();
+        }
+    }
+
+    /// Stops the server because of an error of its own.
+    pub(crate) fn fail(&self, error: io::Error) {
+        report!(Error, "server {} ended: {error}", Escaped(self.name()));
+        self.end.lock().failure = Some(error);
+        self.stop();
+    }
+
+    pub(crate) fn take_failure(&self) -> Option<io::Error> {
+        self.end.lock().failure.take()
+    }
+
+    /// Drops the pending output of every client and ends it.
+    pub(crate) fn abort(&self) {
+        for client in self.clients() {
+            client.shared().end(Closing::Stopping, true);
+        }
+    }
+
+    pub(crate) fn suspend(&self, suspended: bool) {
+        self.suspended.store(suspended, Ordering::Release);
+        self.wake();
+    }
+
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::Acquire)
+    }
+
+    /// Wakes the acceptor, to look at everything anew.
+    pub(crate) fn wake(&self) {
+        if let Some(wake) = self.wake.get() {
+            wake();
+        }
+    }
+
+    /// Says that there is an acceptor, how to wake it, and that it closes the clients: it holds the
+    /// guard until its listeners are closed.
+    pub(crate) fn listen(self: &Arc<Self>, wake: impl Fn() + Send + Sync + 'static) -> Listening {
+        self.wake.get_or_init(|| Box::new(wake));
+        self.listening.store(true, Ordering::Release);
+        Listening { core: Arc::clone(self) }
+    }
+
+    /// Gives no seat any more and closes those who have one. They were sent word before anyone
+    /// waits for them, with no lock held: ending workers need the registry.
+    fn close_clients(&self) {
+        let clients: Vec<Client> = {
+            let mut registry = self.registry.lock();
+            registry.closed = true;
+            registry.clients.values().cloned().collect()
+        };
+        for client in clients {
+            client.shared().end(Closing::Stopping, false);
+        }
+    }
+
+    /// Gives back a presence or a seat.
+    fn leave(&self, client: Option<&Client>) {
+        let stats = client.map(Client::stats);
+        let mut registry = self.registry.lock();
+        let left = client.and_then(|client| registry.clients.remove(&client.id()));
+        if let Some(stats) = stats {
+            registry.bytes_in += stats.bytes_in;
+            registry.bytes_out += stats.bytes_out;
+        }
+        let wake = client.is_some() && std::mem::take(&mut registry.waiting);
+        registry.present -= 1;
+        let ended = registry.present == 0 && !registry.ended;
+        registry.ended |= ended;
+        registry.closed |= ended;
+        drop(registry);
+        drop(left);
+        if wake {
+            self.wake();
+        }
+        if ended {
+            self.stop();
+            // No one listens once the machine has given up on a stuck thread.
+            drop(self.events.send(Event::ServerEnded(self.id)));
+        }
+    }
+}
+
+impl fmt::Debug for ServerCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerCore").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+fn call_hook(hook: impl FnOnce()) {
+    if let Err(message) = fence(hook) {
+        report!(Error, "a hook for the stop panicked: {}", Escaped(message));
+    }
+}
+
+/// A thread of the server's.
+pub(crate) struct Presence {
+    core: Arc<ServerCore>,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.core.leave(None);
+    }
+}
+
+/// A client of the server's: its place in the registry and among `max_clients`.
+pub(crate) struct Seat {
+    core: Arc<ServerCore>,
+    client: Client,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.core.leave(Some(&self.client));
+    }
+}
+
+/// Held by the acceptor for as long as a listener is open. Its end is the end of the server.
+pub(crate) struct Listening {
+    core: Arc<ServerCore>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.core.listening.store(false, Ordering::Release);
+        self.core.stop();
+        self.core.close_clients();
+    }
+}

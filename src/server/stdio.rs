@@ -1,0 +1,81 @@
+//! The stdio server: one client, who is whoever started the process.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use crate::adapter::Adapter;
+use crate::link::stdio::StdioLink;
+use crate::remote::Remote;
+use crate::server::handle::ServerHandle;
+use crate::server::{Control, Server};
+use crate::worker::Host;
+
+/// A server on the process's own standard input and output, for
+/// [`Machine::prepare`](crate::Machine::prepare).
+///
+/// It has one client ([`Remote::Stdio`]), from the start of the machine to the end of stdin, which
+/// ends the server. Only one in a process; nothing else should read stdin or write to stdout
+/// meanwhile. On Unix a stop takes effect at once with stdin idle.
+#[must_use = "a server does nothing until it is prepared on a machine"]
+pub struct StdioServer<F> {
+    factory: F,
+}
+
+impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> StdioServer<F> {
+    /// `factory` makes the one adapter, on the client's thread.
+    pub fn new(factory: F) -> StdioServer<F> {
+        StdioServer { factory }
+    }
+}
+
+impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Server for StdioServer<F> {
+    type Handle = ServerHandle;
+
+    fn prepare(self, control: Control) -> io::Result<ServerHandle> {
+        let taken = Taken::take().ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "there is a stdio server in this process already; stop it first",
+            )
+        })?;
+        control.set_name("stdio");
+        let engine = control.engine();
+        let (pool, threads) = (Arc::clone(&engine.pool), Arc::clone(&engine.threads));
+        let host = Host::new(Arc::clone(control.core()), pool, threads, self.factory, None);
+        let link = StdioLink::new(Arc::clone(&engine.watcher))?;
+        control.spawn("stdio", move || {
+            // The client's own thread: there is but one.
+            if let Some(mut job) = host.admit(Arc::new(link), Remote::Stdio) {
+                job.run();
+            }
+            drop(taken);
+        })?;
+        Ok(control.handle())
+    }
+}
+
+impl<F> fmt::Debug for StdioServer<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StdioServer").finish_non_exhaustive()
+    }
+}
+
+/// The process's standard input and output, taken.
+struct Taken;
+
+/// Set and cleared by [`Taken`] alone.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+impl Taken {
+    fn take() -> Option<Taken> {
+        (!TAKEN.swap(true, Ordering::AcqRel)).then_some(Taken)
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        TAKEN.store(false, Ordering::Release);
+    }
+}

@@ -1,0 +1,231 @@
+//! Signals: the first stops the machine of `Backport::run` gracefully, the second ends the process.
+//!
+//! SIGINT (Ctrl-C and Ctrl-Break on Windows) comes through `ctrlc`, which tells whether the program
+//! handles it already. SIGTERM, and SIGHUP where that can be done well, come through `signal-hook`,
+//! since `ctrlc` would take over a SIGHUP that `nohup` has set to be ignored, and can't tell which
+//! signal it was. Each has a thread, which stays for the life of the process: handlers can't be
+//! taken back safely. Without a machine to stop, a signal has its default effect.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::error::Error;
+use crate::report::report;
+
+/// Signals that follow each other more closely than this are one: a terminal, a supervisor and an
+/// impatient thumb may each send their own.
+const BURST: Duration = Duration::from_millis(100);
+
+/// What to call at the first signal.
+type Stop = Box<dyn Fn() + Send>;
+
+/// Written by `watch` and its guard, and by the signal threads.
+static WATCHED: Mutex<Watched> = Mutex::new(Watched { installed: false, stop: None, last: None });
+
+struct Watched {
+    installed: bool,
+    /// The machine that runs, if one does.
+    stop: Option<Stop>,
+    /// When the last signal came that it was told of.
+    last: Option<Instant>,
+}
+
+/// Signals go to the machine for as long as this lives.
+pub(crate) struct Watching(());
+
+/// Sends signals to `stop` until the guard drops. One at a time.
+pub(crate) fn watch(stop: impl Fn() + Send + 'static) -> Result<Watching, Error> {
+    let mut watched = WATCHED.lock();
+    if watched.stop.is_some() {
+        return Err(Error::AlreadyRunning);
+    }
+    if !watched.installed {
+        platform::install()?;
+        watched.installed = true;
+    }
+    watched.stop = Some(Box::new(stop));
+    watched.last = None;
+    Ok(Watching(()))
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let stop = WATCHED.lock().stop.take();
+        drop(stop);
+    }
+}
+
+/// What to do about a signal.
+#[derive(Debug, PartialEq, Eq)]
+enum Reaction {
+    Stop,
+    /// Another one of the same burst.
+    Ignore,
+    Exit,
+}
+
+fn react(last: &mut Option<Instant>, now: Instant) -> Reaction {
+    match last.replace(now) {
+        None => Reaction::Stop,
+        Some(last) if now.saturating_duration_since(last) < BURST => Reaction::Ignore,
+        Some(_) => Reaction::Exit,
+    }
+}
+
+/// Called on a signal's thread.
+fn arrived(signal: i32) {
+    let mut watched = WATCHED.lock();
+    if watched.stop.is_none() {
+        drop(watched);
+        return platform::default_effect(signal);
+    }
+    match react(&mut watched.last, Instant::now()) {
+        Reaction::Stop => {
+            report!(Info, "signal {signal}: the machine stops; another one ends the process at once");
+            if let Some(stop) = &watched.stop {
+                stop();
+            }
+        }
+        Reaction::Ignore => {}
+        Reaction::Exit => platform::exit(128 + signal),
+    }
+}
+
+fn failed(error: ctrlc::Error) -> Error {
+    match error {
+        ctrlc::Error::MultipleHandlers => Error::HandlerTaken,
+        ctrlc::Error::System(error) => Error::Signals(error),
+        other => Error::Signals(io::Error::other(other.to_string())),
+    }
+}
+
+#[cfg(unix)]
+mod platform {
+    use std::thread::Builder;
+
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::iterator::Signals;
+    use signal_hook::low_level;
+
+    use super::{arrived, failed, Error};
+
+    pub(super) fn install() -> Result<(), Error> {
+        let now = disposition::read();
+        if now.is_handled(SIGTERM) {
+            return Err(Error::HandlerTaken);
+        }
+        if now.is_ignored(SIGINT) {
+            // Shells do that to background jobs, and whoever sends it to one means it.
+            ctrlc::set_handler(|| arrived(SIGINT)).map_err(failed)?;
+        } else {
+            ctrlc::try_set_handler(|| arrived(SIGINT)).map_err(failed)?;
+        }
+        let mut signals = vec![SIGTERM];
+        // A SIGHUP that nohup has set to be ignored stays ignored.
+        if now.is_default(SIGHUP) {
+            signals.push(SIGHUP);
+        }
+        let mut signals = Signals::new(signals).map_err(Error::Signals)?;
+        let thread = Builder::new().name("backport-signals".to_owned());
+        let spawned = thread.spawn(move || signals.forever().for_each(arrived));
+        // Detached: it lives as long as the process.
+        spawned.map(drop).map_err(Error::Signals)
+    }
+
+    pub(super) fn default_effect(signal: i32) {
+        if low_level::emulate_default_handler(signal).is_err() {
+            exit(128 + signal);
+        }
+    }
+
+    /// At once: no handlers of `atexit`, which might wait for what is stuck.
+    pub(super) fn exit(status: i32) -> ! {
+        low_level::exit(status)
+    }
+
+    /// What the process does about its signals. Only Linux tells without unsafe code; elsewhere
+    /// nothing is known, and SIGHUP is left alone.
+    mod disposition {
+        #[derive(Default)]
+        pub(super) struct Dispositions {
+            known: bool,
+            ignored: u64,
+            caught: u64,
+        }
+
+        /// From `/proc/self/status` (proc(5)): masks in hexadecimal, signal 1 the lowest bit.
+        pub(super) fn read() -> Dispositions {
+            let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
+                return Dispositions::default();
+            };
+            let mask = |name: &str| {
+                let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+                u64::from_str_radix(line.trim(), 16).ok()
+            };
+            match (mask("SigIgn:"), mask("SigCgt:")) {
+                (Some(ignored), Some(caught)) => Dispositions { known: true, ignored, caught },
+                _ => Dispositions::default(),
+            }
+        }
+
+        impl Dispositions {
+            pub(super) fn is_ignored(&self, signal: i32) -> bool {
+                self.ignored & bit(signal) != 0
+            }
+
+            pub(super) fn is_handled(&self, signal: i32) -> bool {
+                self.caught & bit(signal) != 0
+            }
+
+            pub(super) fn is_default(&self, signal: i32) -> bool {
+                self.known && !self.is_ignored(signal) && !self.is_handled(signal)
+            }
+        }
+
+        fn bit(signal: i32) -> u64 {
+            1 << (signal - 1)
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    use super::{arrived, failed, Error};
+
+    /// The number that shells give to Ctrl-C everywhere.
+    const SIGINT: i32 = 2;
+
+    pub(super) fn install() -> Result<(), Error> {
+        ctrlc::try_set_handler(|| arrived(SIGINT)).map_err(failed)
+    }
+
+    /// The handler can't be taken back: it does what the default does.
+    pub(super) fn default_effect(signal: i32) {
+        exit(128 + signal)
+    }
+
+    #[allow(
+        clippy::exit,
+        reason = "the default effect of the signal, and the second one's documented effect"
+    )]
+    pub(super) fn exit(status: i32) -> ! {
+        std::process::exit(status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_one_signal_and_a_later_one_the_second() {
+        let (mut last, start) = (None, Instant::now());
+        let ms = Duration::from_millis;
+        assert_eq!(react(&mut last, start), Reaction::Stop);
+        assert_eq!(react(&mut last, start + ms(90)), Reaction::Ignore);
+        assert_eq!(react(&mut last, start + ms(180)), Reaction::Ignore);
+        assert_eq!(react(&mut last, start + ms(280)), Reaction::Exit);
+    }
+}

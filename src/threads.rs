@@ -1,0 +1,261 @@
+//! Every thread that a machine starts: deferred until it runs, named, counted, joined at its end.
+//!
+//! A thread that ends is joined by the one that ends after it, so there is never more than one
+//! ended thread that nobody has joined, and the machine joins that one. Threads are drained by
+//! count: the last one says so, and whoever waits for it does so with a deadline.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use parking_lot::Mutex;
+
+use crate::fence::fence;
+use crate::report::{report, Escaped};
+
+/// The threads of one machine.
+pub(crate) struct Threads {
+    state: Mutex<State>,
+}
+
+/// Written by those who start threads and by the threads that end, each under the lock.
+struct State {
+    stage: Stage,
+    next: u64,
+    live: BTreeMap<u64, Live>,
+    /// The thread that ended last.
+    ended: Option<JoinHandle<()>>,
+}
+
+enum Stage {
+    /// The machine doesn't run yet: what it shall start.
+    Prepared(Vec<Deferred>),
+    Running,
+    /// Nothing more is started; what to call when the last thread has ended, until it has.
+    Closed(Option<Box<dyn FnOnce() + Send>>),
+}
+
+struct Deferred {
+    name: String,
+    stack: Option<usize>,
+    job: Job,
+}
+
+struct Live {
+    name: String,
+    /// Set by the starter, once it has it; taken by the thread when it ends.
+    handle: Option<JoinHandle<()>>,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Threads {
+    pub(crate) fn new() -> Arc<Threads> {
+        let state = State { stage: Stage::Prepared(Vec::new()), next: 0, live: BTreeMap::new(), ended: None };
+        Arc::new(Threads { state: Mutex::new(state) })
+    }
+
+    /// Starts a thread, or notes it for [`Threads::open`]. After [`Threads::close`]: an error.
+    pub(crate) fn spawn(
+        self: &Arc<Self>,
+        name: String,
+        stack: Option<usize>,
+        job: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let deferred = Deferred { name, stack, job: Box::new(job) };
+        {
+            let mut state = self.state.lock();
+            match &mut state.stage {
+                Stage::Prepared(list) => {
+                    list.push(deferred);
+                    return Ok(());
+                }
+                Stage::Running => {}
+                Stage::Closed(_) => {
+                    drop(state);
+                    return Err(io::Error::other("the machine has stopped"));
+                }
+            }
+        }
+        self.start(deferred)
+    }
+
+    /// Starts what was noted, and from now on at once. The error names the thread that failed.
+    pub(crate) fn open(self: &Arc<Self>) -> Result<(), (String, io::Error)> {
+        let list = match &mut self.state.lock().stage {
+            stage @ Stage::Prepared(_) => match std::mem::replace(stage, Stage::Running) {
+                Stage::Prepared(list) => list,
+                Stage::Running | Stage::Closed(_) => Vec::new(),
+            },
+            Stage::Running | Stage::Closed(_) => Vec::new(),
+        };
+        for deferred in list {
+            let name = deferred.name.clone();
+            self.start(deferred).map_err(|error| (name, error))?;
+        }
+        Ok(())
+    }
+
+    /// Starts nothing from now on, drops what was noted, and calls `ended` when no thread is left,
+    /// which may be now. A second call does nothing.
+    pub(crate) fn close(&self, ended: impl FnOnce() + Send + 'static) {
+        let (stage, ended) = {
+            let mut state = self.state.lock();
+            if matches!(state.stage, Stage::Closed(_)) {
+                return;
+            }
+            let stage = std::mem::replace(&mut state.stage, Stage::Closed(Some(Box::new(ended))));
+            (stage, state.take_ended())
+        };
+        // What was noted holds listeners and user code: dropped here, outside of the lock.
+        drop(stage);
+        if let Some(ended) = ended {
+            ended();
+        }
+    }
+
+    /// How many run.
+    pub(crate) fn count(&self) -> usize {
+        self.state.lock().live.len()
+    }
+
+    /// Joins the thread that ended last, and with it all that have ended. The names of those that
+    /// have not.
+    pub(crate) fn join(&self) -> Vec<String> {
+        let mut state = self.state.lock();
+        let running = state.live.values().map(|live| live.name.clone()).collect();
+        let last = state.ended.take();
+        drop(state);
+        join(last);
+        running
+    }
+
+    fn start(self: &Arc<Self>, deferred: Deferred) -> io::Result<()> {
+        let Deferred { name, stack, job } = deferred;
+        let id = {
+            let mut state = self.state.lock();
+            let id = state.next;
+            state.next += 1;
+            state.live.insert(id, Live { name: name.clone(), handle: None });
+            id
+        };
+        // Moved into the thread: dropped when it ends, or here when it can't be started.
+        let end = End { threads: Arc::clone(self), id };
+        let mut builder = Builder::new().name(name);
+        if let Some(stack) = stack {
+            builder = builder.stack_size(stack);
+        }
+        let handle = builder.spawn(move || {
+            let _end = end;
+            if let Err(message) = fence(job) {
+                report!(Error, "a thread panicked: {}", Escaped(message));
+            }
+        })?;
+        let mut state = self.state.lock();
+        let earlier = match state.live.get_mut(&id) {
+            Some(live) => live.handle.replace(handle),
+            // It has ended already.
+            None => state.ended.replace(handle),
+        };
+        drop(state);
+        join(earlier);
+        Ok(())
+    }
+}
+
+/// Reports a thread's end, whatever happens.
+struct End {
+    threads: Arc<Threads>,
+    id: u64,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let mut state = self.threads.state.lock();
+        let handle = state.live.remove(&self.id).and_then(|live| live.handle);
+        let earlier = handle.and_then(|handle| state.ended.replace(handle));
+        let ended = state.take_ended();
+        drop(state);
+        join(earlier);
+        if let Some(ended) = ended {
+            ended();
+        }
+    }
+}
+
+impl State {
+    /// What to call now that the last thread has ended, if it has.
+    fn take_ended(&mut self) -> Option<Box<dyn FnOnce() + Send>> {
+        match &mut self.stage {
+            Stage::Closed(ended) if self.live.is_empty() => ended.take(),
+            _ => None,
+        }
+    }
+}
+
+fn join(ended: Option<JoinHandle<()>>) {
+    // The thread's body is fenced: there is no panic to pass on.
+    if ended.is_some_and(|handle| handle.join().is_err()) {
+        report!(Error, "a thread ended in a panic outside of its fence");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::{bounded, unbounded, Receiver};
+    use std::time::Duration;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn close(threads: &Threads) -> Receiver<()> {
+        let (sender, ended) = bounded(1);
+        threads.close(move || sender.send(()).unwrap());
+        ended
+    }
+
+    #[test]
+    fn starts_what_was_noted_when_it_opens() {
+        let threads = Threads::new();
+        let (sender, names) = unbounded();
+        for name in ["one", "two"] {
+            let sender = sender.clone();
+            let job = move || sender.send(std::thread::current().name().map(str::to_owned)).unwrap();
+            threads.spawn(name.to_owned(), None, job).unwrap();
+        }
+        assert!(names.is_empty());
+        threads.open().unwrap();
+        close(&threads).recv_timeout(LONG).unwrap();
+        assert!(threads.join().is_empty());
+        drop(sender);
+        assert_eq!(names.iter().flatten().collect::<std::collections::BTreeSet<_>>().len(), 2);
+    }
+
+    #[test]
+    fn names_those_that_have_not_ended_and_tells_when_the_last_has() {
+        let threads = Threads::new();
+        threads.open().unwrap();
+        let (go, wait) = bounded::<()>(0);
+        threads.spawn("stuck".to_owned(), None, move || drop(wait.recv())).unwrap();
+        let ended = close(&threads);
+        assert_eq!(threads.join(), ["stuck"]);
+        assert!(ended.is_empty());
+        drop(go);
+        ended.recv_timeout(LONG).unwrap();
+        assert!(threads.join().is_empty());
+        assert_eq!(threads.count(), 0);
+    }
+
+    #[test]
+    fn starts_nothing_once_closed() {
+        let threads = Threads::new();
+        let (sender, receiver) = bounded::<()>(0);
+        threads.spawn("noted".to_owned(), None, move || drop(sender)).unwrap();
+        close(&threads).recv_timeout(LONG).unwrap();
+        assert!(receiver.recv().is_err(), "what was noted is dropped");
+        assert!(threads.spawn("late".to_owned(), None, || ()).is_err());
+        assert!(threads.open().is_ok());
+        assert_eq!(threads.count(), 0);
+    }
+}

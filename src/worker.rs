@@ -1,0 +1,119 @@
+//! What a worker does with a client: the whole life of a connection, and the fences around the
+//! user's code in it.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::adapter::Adapter;
+use crate::client::output::Context;
+use crate::client::Client;
+use crate::closing::Closing;
+use crate::error::Result;
+use crate::fence::fence;
+use crate::input::Input;
+use crate::link::Link;
+use crate::pool::{Job, Pool};
+use crate::remote::Remote;
+use crate::report::{report, Escaped};
+use crate::server::core::{Seat, ServerCore};
+use crate::threads::Threads;
+
+/// What a server needs to take clients on.
+pub(crate) struct Host<F> {
+    core: Arc<ServerCore>,
+    pool: Arc<Pool>,
+    context: Arc<Context>,
+    factory: Arc<F>,
+    stack: Option<usize>,
+}
+
+impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Host<F> {
+    pub(crate) fn new(
+        core: Arc<ServerCore>,
+        pool: Arc<Pool>,
+        threads: Arc<Threads>,
+        factory: F,
+        stack: Option<usize>,
+    ) -> Host<F> {
+        let context = Arc::new(Context { limits: Arc::clone(core.limits()), threads });
+        Host { core, pool, context, factory: Arc::new(factory), stack }
+    }
+
+    /// A client to be served. `None` if the server is stopping: it came too late.
+    pub(crate) fn admit(&self, link: Arc<dyn Link>, remote: Remote) -> Option<Box<dyn Job>> {
+        let client = Client::new(Arc::clone(&link), remote, Arc::clone(&self.context));
+        let seat = self.core.seat(&client)?;
+        let (core, factory) = (Arc::clone(&self.core), Arc::clone(&self.factory));
+        Some(Box::new(Visit { client, link: Some(link), core, factory, _seat: seat }))
+    }
+
+    /// Hands a client to a worker. An error costs that client alone.
+    pub(crate) fn welcome(&self, link: Arc<dyn Link>, remote: Remote) -> io::Result<()> {
+        match self.admit(link, remote) {
+            Some(job) => self.pool.run(self.stack, job),
+            None => Err(io::Error::other("the server is stopping")),
+        }
+    }
+}
+
+/// One client's visit.
+struct Visit<F> {
+    client: Client,
+    link: Option<Arc<dyn Link>>,
+    core: Arc<ServerCore>,
+    factory: Arc<F>,
+    /// Given back when the worker is free again.
+    _seat: Seat,
+}
+
+impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Job for Visit<F> {
+    fn run(&mut self) {
+        let Some(link) = self.link.take() else { return };
+        let client = &self.client;
+        report!(Debug, "client {} from {}: connected", client.id(), client.remote());
+        let reason = match fence(|| (self.factory)()) {
+            Ok(adapter) => converse(adapter, client, link),
+            // No opening, so no closing.
+            Err(message) => client.shared().conclude(Err(message), false),
+        };
+        self.core.count(&reason);
+        tell(client, &reason);
+        client.shared().finish();
+    }
+}
+
+/// `opening`, `serving`, `closing`, and the drop of the adapter, each fenced.
+fn converse<A: Adapter>(mut adapter: A, client: &Client, link: Arc<dyn Link>) -> Closing {
+    let mut end_of_input = false;
+    let outcome = fence(|| {
+        adapter.opening(client)?;
+        if client.is_closed() {
+            return Ok(());
+        }
+        let mut input = Input::new(client.clone(), link);
+        let result: Result = adapter.serving(client, &mut input);
+        end_of_input = input.is_at_end();
+        result
+    });
+    let reason = client.shared().conclude(outcome, end_of_input);
+    if let Err(message) = fence(|| adapter.closing(client, &reason)) {
+        report!(Error, "client {}: panic in closing: {}", client.id(), Escaped(message));
+    }
+    if let Err(message) = fence(move || drop(adapter)) {
+        report!(Error, "client {}: panic in the adapter's drop: {}", client.id(), Escaped(message));
+    }
+    reason
+}
+
+fn tell(client: &Client, reason: &Closing) {
+    let (id, remote) = (client.id(), client.remote());
+    match reason {
+        Closing::Panicked(_) => report!(Error, "client {id} from {remote}: {reason}"),
+        Closing::Failed(_) => report!(Warn, "client {id} from {remote}: {reason}"),
+        _ => report!(
+            Debug,
+            "client {id} from {remote}: {reason} after {:.1?}",
+            client.connected_since().elapsed()
+        ),
+    }
+}
