@@ -15,7 +15,7 @@ use crate::report::report;
 
 /// Where an idle client reads to. It lies in the worker's stack, so that an idle client costs no
 /// memory beside the pages that its thread has touched anyway.
-const SMALL: usize = 2 * 1024;
+const SMALL: usize = 1024;
 /// Where a client reads to once a read has filled the small one.
 const LARGE: usize = 64 * 1024;
 /// After so many reads in a row that would have fit the small buffer, the large one goes.

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{bounded, Sender};
+use crossbeam_channel::{bounded, Receiver, Sender};
 use parking_lot::Mutex;
 
 use crate::fence::fence;
@@ -45,9 +45,11 @@ struct State {
 struct Parked {
     worker: u64,
     stack: Option<usize>,
-    /// Takes one job; `None` sends the worker home.
-    hand: Sender<Option<Box<dyn Job>>>,
+    hand: Hand,
 }
+
+/// Takes one job; `None` sends the worker home.
+type Hand = Sender<Option<Box<dyn Job>>>;
 
 impl Pool {
     pub(crate) fn new(threads: Arc<Threads>) -> Arc<Pool> {
@@ -88,35 +90,41 @@ impl Pool {
     }
 
     fn work(&self, worker: u64, stack: Option<usize>, mut job: Box<dyn Job>) {
-        let (hand, jobs) = bounded(1);
+        let mut line = None;
         loop {
             // The job fences the user's code itself; this is for ours.
             if let Err(message) = fence(|| job.run()) {
-                report!(Error, "a worker panicked: {}", Escaped(message));
+                tell("a worker panicked", &message);
             }
             // Parked first, then the client's place is given free: who takes it finds a worker, and
             // there is never one more than places.
-            let parked = self.park(worker, stack, &hand);
+            let (hand, jobs) = &*line.get_or_insert_with(channel);
+            let parked = self.park(worker, stack, hand);
             if let Err(message) = fence(move || drop(job)) {
-                report!(Error, "a panic in the drop of a server's factory: {}", Escaped(message));
+                tell("a panic in the drop of a server's factory", &message);
             }
-            if !parked {
-                return;
-            }
-            let next = match jobs.recv_timeout(PARKED_FOR) {
-                Ok(next) => next,
-                Err(_) if self.withdraw(worker) => return,
-                // Claimed at the last moment: the job is on its way.
-                Err(_) => jobs.recv().ok().flatten(),
-            };
-            match next {
+            match parked.then(|| self.next(worker, jobs)).flatten() {
                 Some(next) => job = next,
                 None => return,
             }
         }
     }
 
-    fn park(&self, worker: u64, stack: Option<usize>, hand: &Sender<Option<Box<dyn Job>>>) -> bool {
+    /// The next job of a parked worker.
+    ///
+    /// Not inlined, and neither are `channel` and `tell`: their frames would lie under that of every
+    /// idle client, whose stack touches two pages without them and three with them.
+    #[inline(never)]
+    fn next(&self, worker: u64, jobs: &Receiver<Option<Box<dyn Job>>>) -> Option<Box<dyn Job>> {
+        match jobs.recv_timeout(PARKED_FOR) {
+            Ok(next) => next,
+            Err(_) if self.withdraw(worker) => None,
+            // Claimed at the last moment: the job is on its way.
+            Err(_) => jobs.recv().ok().flatten(),
+        }
+    }
+
+    fn park(&self, worker: u64, stack: Option<usize>, hand: &Hand) -> bool {
         let mut state = self.state.lock();
         let parks = !state.closed && state.parked.len() < PARKED;
         if parks {
@@ -131,4 +139,15 @@ impl Pool {
         let index = state.parked.iter().position(|parked| parked.worker == worker);
         index.map(|index| state.parked.swap_remove(index)).is_some()
     }
+}
+
+#[inline(never)]
+fn channel() -> (Hand, Receiver<Option<Box<dyn Job>>>) {
+    bounded(1)
+}
+
+#[cold]
+#[inline(never)]
+fn tell(what: &str, message: &str) {
+    report!(Error, "{what}: {}", Escaped(message));
 }

@@ -237,7 +237,7 @@ mod tests {
         let threads = Threads::new();
         threads.open().unwrap();
         let (go, wait) = bounded::<()>(0);
-        threads.spawn("stuck".to_owned(), None, move || drop(wait.recv())).unwrap();
+        threads.spawn("stuck".to_owned(), None, move || assert!(wait.recv().is_err())).unwrap();
         let ended = close(&threads);
         assert_eq!(threads.join(), ["stuck"]);
         assert!(ended.is_empty());

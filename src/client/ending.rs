@@ -66,6 +66,7 @@ impl Shared {
             state.ended = true;
             self.ended.store(true, Ordering::Release);
             state.last_words = Some(thread::current().id());
+            state.end_of_input = end_of_input;
             (state.reason.take(), state.link.clone())
         };
         // Writers that wait for room learn that their time is cut short.
@@ -105,12 +106,15 @@ impl Shared {
             }
         }
         let aborted = state.aborted || state.busy;
+        let end_of_input = state.end_of_input;
         // What was written longer ago was delivered, or the peer has had its time.
         let recent = state.last_write.is_some_and(|written| written.elapsed() < LINGER_QUIET);
         drop(state);
         if aborted {
             link.abort();
-        } else {
+        } else if !end_of_input {
+            // A peer that has ended its side sends nothing that close(2) would have to answer with
+            // RST: there closing is enough.
             link.shut_write();
             let quiet = if recent { LINGER_QUIET } else { Duration::ZERO };
             link.drain(quiet, limit.saturating_duration_since(Instant::now()));

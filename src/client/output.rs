@@ -68,6 +68,8 @@ pub(crate) struct State {
     pub(crate) last_words: Option<ThreadId>,
     /// Pending output is not worth delivering any more.
     pub(crate) aborted: bool,
+    /// The peer has ended its side, as the worker saw.
+    pub(crate) end_of_input: bool,
     /// A thread holds the turn: it sends outside of the lock.
     pub(crate) busy: bool,
     /// Output that was accepted and not yet taken by the kernel, in order.
@@ -89,6 +91,7 @@ impl Shared {
             reason: None,
             last_words: None,
             aborted: false,
+            end_of_input: false,
             busy: false,
             backlog: VecDeque::new(),
             armed: false,
@@ -351,7 +354,12 @@ impl Shared {
 
     /// Ends the connection of a peer that did not read in time.
     fn give_up(&self) -> io::Error {
+        let ending = self.is_ended();
         self.end(Closing::TooSlow, true);
+        if ending {
+            // The linger's bounds have cut the write short.
+            return io::ErrorKind::BrokenPipe.into();
+        }
         let limit = self.context.limits.write_timeout();
         io::Error::new(
             io::ErrorKind::TimedOut,

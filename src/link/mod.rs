@@ -10,9 +10,11 @@
 //! call itself, which is as fast as a hand-written loop; then it comes back with `WouldBlock` and
 //! parks in [`Link::wait_readable`], which a kick wakes at once and where nothing polls.
 
+#[cfg_attr(not(unix), path = "parking_polled.rs")]
 pub(crate) mod parking;
 pub(crate) mod socket;
 pub(crate) mod stdio;
+#[cfg_attr(not(unix), path = "watcher_none.rs")]
 pub(crate) mod watcher;
 
 use std::io::{self, IoSlice};
@@ -80,5 +82,6 @@ pub(crate) trait Link: Send + Sync {
 /// What a link calls when there is room for a backlog.
 pub(crate) trait Flush: Send + Sync {
     /// Writes what there is room for. Never blocks.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "no link there can say when there is room"))]
     fn flush(&self);
 }

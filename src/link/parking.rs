@@ -3,9 +3,11 @@
 //! The waiting threads (one that reads, one that writes) sleep on the condition here; the watcher
 //! wakes them with `ready`, any thread with `kick`.
 
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
+use mio::Interest;
 use parking_lot::{Condvar, Mutex};
 
 use super::watcher::Watcher;
@@ -36,7 +38,6 @@ struct State {
     wanted: [bool; 2],
     ready: [bool; 2],
     flushing: bool,
-    #[cfg_attr(not(unix), allow(dead_code, reason = "nothing is watched there"))]
     registered: bool,
 }
 
@@ -55,7 +56,7 @@ impl Parking {
     /// `Ready` at once, so that the caller goes back to the system call, which has its patience.
     pub(crate) fn wait(
         self: &Arc<Self>,
-        descriptor: &impl Descriptor,
+        descriptor: &impl AsRawFd,
         side: Side,
         deadline: Option<Instant>,
     ) -> Waited {
@@ -98,7 +99,7 @@ impl Parking {
     /// descriptor can't be watched.
     pub(crate) fn flush_when_writable(
         self: &Arc<Self>,
-        descriptor: &impl Descriptor,
+        descriptor: &impl AsRawFd,
         flush: Weak<dyn Flush>,
     ) -> bool {
         self.flush.get_or_init(|| flush);
@@ -135,10 +136,7 @@ impl Parking {
     }
 
     /// Tells the watcher what is wanted now. Asking again tells what is ready already.
-    #[cfg(unix)]
-    fn watch(&self, descriptor: &impl Descriptor, token: usize, state: &mut State) -> bool {
-        use mio::Interest;
-
+    fn watch(&self, descriptor: &impl AsRawFd, token: usize, state: &mut State) -> bool {
         let reading = state.wanted[Side::Read as usize].then_some(Interest::READABLE);
         let writing = state.wanted[Side::Write as usize] || state.flushing;
         let writing = writing.then_some(Interest::WRITABLE);
@@ -146,20 +144,13 @@ impl Parking {
             (Some(reading), Some(writing)) => reading | writing,
             (Some(one), None) | (None, Some(one)) => one,
             (None, None) => {
-                state.registered = state.registered && self.watcher.unwatch(descriptor.raw()).is_err();
+                state.registered = state.registered && self.watcher.unwatch(descriptor.as_raw_fd()).is_err();
                 return true;
             }
         };
-        let watched = self.watcher.watch(descriptor.raw(), token, interest, state.registered);
+        let watched = self.watcher.watch(descriptor.as_raw_fd(), token, interest, state.registered);
         state.registered |= watched.is_ok();
         watched.is_ok()
-    }
-
-    /// Windows wants sockets of mio's own to watch, and a blocked `recv` there comes back only by
-    /// its time-out: the one place where a loop over a time-out is right.
-    #[cfg(not(unix))]
-    fn watch(&self, _: &impl Descriptor, _: usize, _: &mut State) -> bool {
-        false
     }
 }
 
@@ -170,19 +161,3 @@ impl Drop for Parking {
         }
     }
 }
-
-/// Something that the watcher can watch.
-pub(crate) trait Descriptor {
-    #[cfg(unix)]
-    fn raw(&self) -> std::os::fd::RawFd;
-}
-
-#[cfg(unix)]
-impl<T: std::os::fd::AsRawFd> Descriptor for T {
-    fn raw(&self) -> std::os::fd::RawFd {
-        self.as_raw_fd()
-    }
-}
-
-#[cfg(not(unix))]
-impl<T> Descriptor for T {}

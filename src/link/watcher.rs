@@ -3,14 +3,16 @@
 //! time-out.
 //!
 //! It starts with the first descriptor that parks, and ends when the machine tells it to. It runs
-//! no user code and never blocks outside of its wait. Where a descriptor can't be watched (on
-//! Windows, or when the kernel has no memory for it), `watch` says so and the waiting thread polls
-//! at [`PATIENCE`](super::PATIENCE) instead.
+//! no user code and never blocks outside of its wait. Where a descriptor can't be watched (the
+//! kernel has no memory for it), `watch` says so and the waiting thread polls at
+//! [`PATIENCE`](super::PATIENCE) instead.
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::RawFd;
 use std::sync::{Arc, OnceLock, Weak};
 
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use parking_lot::Mutex;
 
@@ -60,16 +62,15 @@ impl Watcher {
     }
 
     /// Watches a descriptor anew: what is ready now is told too.
-    #[cfg(unix)]
     pub(crate) fn watch(
         &self,
-        descriptor: std::os::fd::RawFd,
+        descriptor: RawFd,
         token: usize,
         interest: Interest,
         registered: bool,
     ) -> io::Result<()> {
         let registry = &self.handle()?.registry;
-        let mut source = mio::unix::SourceFd(&descriptor);
+        let mut source = SourceFd(&descriptor);
         if registered {
             registry.reregister(&mut source, Token(token), interest)
         } else {
@@ -77,9 +78,8 @@ impl Watcher {
         }
     }
 
-    #[cfg(unix)]
-    pub(crate) fn unwatch(&self, descriptor: std::os::fd::RawFd) -> io::Result<()> {
-        self.handle()?.registry.deregister(&mut mio::unix::SourceFd(&descriptor))
+    pub(crate) fn unwatch(&self, descriptor: RawFd) -> io::Result<()> {
+        self.handle()?.registry.deregister(&mut SourceFd(&descriptor))
     }
 
     /// Ends the thread. What parks from now on polls.

@@ -1,0 +1,50 @@
+//! Waiting where sockets can't be watched. A blocked `recv` comes back there only by its time-out
+//! (a shutdown from another thread doesn't wake it on Windows), so a waiting thread goes back to the
+//! system call, with its patience, again and again: the one place where a loop over a time-out is
+//! right.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use super::watcher::Watcher;
+use super::{Flush, Waited};
+
+/// What a thread waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Side {
+    Read,
+    Write,
+}
+
+/// One a link.
+pub(crate) struct Parking {
+    /// Set by whoever kicks, read by the waiting threads.
+    kicked: AtomicBool,
+}
+
+impl Parking {
+    pub(crate) fn new(_: Arc<Watcher>) -> Arc<Parking> {
+        Arc::new(Parking { kicked: AtomicBool::new(false) })
+    }
+
+    /// Doesn't wait: the system call does.
+    pub(crate) fn wait<T>(self: &Arc<Self>, _: &T, _: Side, deadline: Option<Instant>) -> Waited {
+        if self.kicked.load(Ordering::Acquire) {
+            Waited::Kicked
+        } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            Waited::TimedOut
+        } else {
+            Waited::Ready
+        }
+    }
+
+    /// Can't be had.
+    pub(crate) fn flush_when_writable<T>(self: &Arc<Self>, _: &T, _: Weak<dyn Flush>) -> bool {
+        false
+    }
+
+    pub(crate) fn kick(&self) {
+        self.kicked.store(true, Ordering::Release);
+    }
+}
