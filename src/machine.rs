@@ -194,7 +194,8 @@ impl Machine {
     ///
     /// The rate is fixed, on the monotonic clock: no drift, no overlap, and ticks that a slow job has
     /// missed are skipped. All intervals share one thread, so a slow job delays the others. A job
-    /// that panics is logged and cancelled. A period beyond the clock's range never ticks.
+    /// that panics is logged and cancelled. A period beyond the clock's range never ticks. On a
+    /// machine that has stopped, the interval is stopped.
     ///
     /// # Panics
     /// If `period` is zero.
@@ -210,7 +211,7 @@ impl Machine {
     /// Runs `job` once, on the scheduler's thread, `delay` after now (or after the machine begins to
     /// run), unless it is stopped before.
     pub fn prepare_timeout(&self, delay: Duration, job: impl FnOnce() + Send + 'static) -> Interval {
-        self.hub.scheduler.add(Work::Once(delay, Box::new(job)))
+        self.hub.scheduler.add(Work::Once(delay, Some(Box::new(job))))
     }
 
     /// Runs the machine on this thread until it has stopped. With nothing prepared it returns at

@@ -95,7 +95,8 @@ fn converse<A: Adapter>(mut adapter: A, client: &Client, link: Arc<dyn Link>) ->
         end_of_input = input.is_at_end();
         result
     });
-    let reason = client.shared().conclude(outcome, end_of_input);
+    // An error's `source` is the user's code, too.
+    let reason = fence(|| client.shared().conclude(outcome, end_of_input)).unwrap_or_else(Closing::Panicked);
     if let Err(message) = fence(|| adapter.closing(client, &reason)) {
         report!(Error, "client {}: panic in closing: {}", client.id(), Escaped(message));
     }

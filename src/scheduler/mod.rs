@@ -46,15 +46,24 @@ pub(crate) enum Command {
     Stop,
 }
 
+/// A job that has not ended; its drop is its end.
 pub(crate) struct Entry {
     interval: Interval,
     work: Work,
+    pending: Arc<AtomicUsize>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.interval.end();
+        self.pending.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// What to run.
 pub(crate) enum Work {
     Every(Duration, Box<dyn FnMut(&Interval) + Send>),
-    Once(Duration, Box<dyn FnOnce() + Send>),
+    Once(Duration, Option<Box<dyn FnOnce() + Send>>),
 }
 
 impl Scheduler {
@@ -84,20 +93,18 @@ impl Scheduler {
         };
         let interval = Interval::new(id, self.commands.clone());
         if let Some(receiver) = receiver {
-            let (events, pending, stopped) =
-                (self.events.clone(), Arc::clone(&self.pending), Arc::clone(&self.stopped));
-            let run = move || Runner { schedule: Schedule::new(), events, pending, stopped }.run(&receiver);
+            let (events, stopped) = (self.events.clone(), Arc::clone(&self.stopped));
+            let run = move || Runner { schedule: Schedule::new(), events, stopped }.run(&receiver);
             if let Err(error) = self.threads.spawn("backport-scheduler".to_owned(), None, run) {
                 report!(Error, "no thread for intervals: {error}");
                 self.stopped.store(true, Ordering::Release);
             }
         }
         self.pending.fetch_add(1, Ordering::AcqRel);
-        let entry = Entry { interval: interval.clone(), work };
-        let add = Command::Add(id, entry, Instant::now());
-        if self.stopped.load(Ordering::Acquire) || self.commands.send(add).is_err() {
-            interval.end();
-            self.pending.fetch_sub(1, Ordering::AcqRel);
+        let entry = Entry { interval: interval.clone(), work, pending: Arc::clone(&self.pending) };
+        if !self.stopped.load(Ordering::Acquire) {
+            // Fails once the thread has ended; then the entry ends here.
+            drop(self.commands.send(Command::Add(id, entry, Instant::now())));
         }
         interval
     }
@@ -114,7 +121,6 @@ impl Scheduler {
 struct Runner {
     schedule: Schedule<Entry>,
     events: Events,
-    pending: Arc<AtomicUsize>,
     stopped: Arc<AtomicBool>,
 }
 
@@ -165,14 +171,13 @@ impl Runner {
             return self.end(entry);
         }
         entry.interval.tick();
-        let outcome = match entry.work {
+        let outcome = match &mut entry.work {
             Work::Once(_, job) => {
-                let outcome = fence(job);
-                entry.work = Work::Once(Duration::ZERO, Box::new(|| ()));
+                let outcome = job.take().map_or(Ok(()), fence);
                 entry.interval.end();
                 outcome
             }
-            Work::Every(_, ref mut job) => {
+            Work::Every(_, job) => {
                 let interval = &entry.interval;
                 fence(|| job(interval))
             }
@@ -191,11 +196,9 @@ impl Runner {
 
     /// A job leaves.
     fn end(&self, entry: Entry) {
-        entry.interval.end();
         if let Err(message) = fence(move || drop(entry)) {
             report!(Error, "a panic in the drop of an interval's job: {}", Escaped(message));
         }
-        self.pending.fetch_sub(1, Ordering::AcqRel);
         // No one listens once the machine has given up on a stuck thread.
         drop(self.events.send(Event::JobEnded));
     }
