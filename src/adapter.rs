@@ -3,6 +3,7 @@
 use crate::client::Client;
 use crate::closing::Closing;
 use crate::error::Result;
+use crate::framing::{Framed, Framing};
 use crate::input::Input;
 
 /// What a server does with one client. One value a client, made by the server's factory.
@@ -86,6 +87,15 @@ pub trait Adapter: Send + 'static {
             self.receiving(client, data)?;
         }
         Ok(())
+    }
+
+    /// This adapter, with `receiving` given one frame a call, as an iterator adaptor would do it.
+    /// Its own `serving` is not used.
+    fn framed<F: Framing>(self, framing: F) -> Framed<Self, F>
+    where
+        Self: Sized,
+    {
+        Framed::new(self, framing)
     }
 }
 

@@ -16,6 +16,8 @@ pub enum Remote {
     },
     /// The process's own standard input and output.
     Stdio,
+    /// A test, in the same process: [`testing`](crate::testing).
+    Memory,
 }
 
 impl Remote {
@@ -24,7 +26,7 @@ impl Remote {
     pub fn address(&self) -> Option<SocketAddr> {
         match self {
             Remote::Tcp { peer, .. } => Some(*peer),
-            Remote::Stdio => None,
+            Remote::Stdio | Remote::Memory => None,
         }
     }
 
@@ -46,6 +48,7 @@ impl fmt::Display for Remote {
         match self {
             Remote::Tcp { peer, .. } => peer.fmt(f),
             Remote::Stdio => f.write_str("stdio"),
+            Remote::Memory => f.write_str("memory"),
         }
     }
 }

@@ -4,6 +4,8 @@
 use std::io;
 use std::sync::Arc;
 
+use crossbeam_channel::Sender;
+
 use crate::adapter::Adapter;
 use crate::client::output::Context;
 use crate::client::Client;
@@ -25,6 +27,7 @@ pub(crate) struct Host<F> {
     context: Arc<Context>,
     factory: Arc<F>,
     stack: Option<usize>,
+    reports: Option<Sender<Closing>>,
 }
 
 impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Host<F> {
@@ -36,7 +39,12 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Host<F> {
         stack: Option<usize>,
     ) -> Host<F> {
         let context = Arc::new(Context { limits: Arc::clone(core.limits()), threads });
-        Host { core, pool, context, factory: Arc::new(factory), stack }
+        Host { core, pool, context, factory: Arc::new(factory), stack, reports: None }
+    }
+
+    /// Also sends each client's end, when all is done.
+    pub(crate) fn reporting(self, reports: Sender<Closing>) -> Host<F> {
+        Host { reports: Some(reports), ..self }
     }
 
     /// A client to be served. `None` if the server is stopping: it came too late.
@@ -44,7 +52,8 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Host<F> {
         let client = Client::new(Arc::clone(&link), remote, Arc::clone(&self.context));
         let seat = self.core.seat(&client)?;
         let (core, factory) = (Arc::clone(&self.core), Arc::clone(&self.factory));
-        Some(Box::new(Visit { client, link: Some(link), core, factory, _seat: seat }))
+        let reports = self.reports.clone();
+        Some(Box::new(Visit { client, link: Some(link), core, factory, reports, _seat: seat }))
     }
 
     /// Hands a client to a worker. An error costs that client alone.
@@ -62,6 +71,7 @@ struct Visit<F> {
     link: Option<Arc<dyn Link>>,
     core: Arc<ServerCore>,
     factory: Arc<F>,
+    reports: Option<Sender<Closing>>,
     /// Given back when the worker is free again.
     _seat: Seat,
 }
@@ -79,6 +89,10 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Job for Visit<F> {
         self.core.count(&reason);
         tell(client, &reason);
         client.shared().finish();
+        if let Some(reports) = &self.reports {
+            // Who doesn't wait for it doesn't mind.
+            drop(reports.send(reason));
+        }
     }
 }
 

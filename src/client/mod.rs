@@ -18,6 +18,7 @@ use std::time::Instant;
 use crate::client::cork::Corked;
 use crate::client::output::{Context, Shared};
 use crate::closing::Closing;
+use crate::framing::Framing;
 use crate::link::Link;
 use crate::remote::Remote;
 use crate::stats::ClientStats;
@@ -107,6 +108,15 @@ impl Client {
     /// As [`write`](Client::write).
     pub fn write_vectored_all(&self, parts: &[&[u8]]) -> io::Result<()> {
         self.shared.write(parts)
+    }
+
+    /// Writes `payload` in a frame of this kind, as one record.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a payload that can't be framed so (nothing
+    /// is written, and the connection goes on), else as [`write`](Client::write).
+    pub fn write_frame<F: Framing + ?Sized>(&self, framing: &F, payload: impl AsRef<[u8]>) -> io::Result<()> {
+        framing.encode(payload.as_ref(), &mut |parts| self.shared.write(parts))
     }
 
     /// Sends `data` as one record and never blocks: what the socket doesn't take at once waits in

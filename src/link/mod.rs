@@ -10,6 +10,7 @@
 //! call itself, which is as fast as a hand-written loop; then it comes back with `WouldBlock` and
 //! parks in [`Link::wait_readable`], which a kick wakes at once and where nothing polls.
 
+pub(crate) mod memory;
 #[cfg_attr(not(unix), path = "parking_polled.rs")]
 pub(crate) mod parking;
 pub(crate) mod socket;

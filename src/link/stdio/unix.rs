@@ -52,6 +52,8 @@ struct Inlet {
     /// The last read may have left something, which the (edge-triggered) poll won't tell again.
     more: bool,
     ready: bool,
+    /// The far end is closed: the end of input lies behind what is still there.
+    hung_up: bool,
 }
 
 impl StdioLink {
@@ -72,7 +74,16 @@ impl StdioLink {
         let terminal = stdin.is_terminal();
         let events = Events::with_capacity(4);
         Ok(StdioLink {
-            inlet: Mutex::new(Inlet { stdin, poll, events, pollable, terminal, more: false, ready: false }),
+            inlet: Mutex::new(Inlet {
+                stdin,
+                poll,
+                events,
+                pollable,
+                terminal,
+                more: false,
+                ready: false,
+                hung_up: false,
+            }),
             waker,
             kicked: AtomicBool::new(false),
             outlet: Outlet::new()?,
@@ -102,7 +113,10 @@ impl Inlet {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Waited::TimedOut),
             Err(error) => return Err(error),
         }
-        self.ready = self.events.iter().any(|event| event.token() == STDIN);
+        for event in self.events.iter().filter(|event| event.token() == STDIN) {
+            self.ready = true;
+            self.hung_up |= event.is_read_closed() || event.is_error();
+        }
         Ok(match (self.ready, self.events.is_empty()) {
             (true, _) => Waited::Ready,
             (false, false) => Waited::Kicked,
@@ -116,7 +130,8 @@ impl Inlet {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
                     self.ready = false;
-                    self.more = self.terminal || !matches!(result, Ok(count) if count < buffer.len());
+                    let drained = matches!(result, Ok(count) if count < buffer.len());
+                    self.more = !drained || self.terminal || self.hung_up;
                     return result;
                 }
             }

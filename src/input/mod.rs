@@ -1,6 +1,8 @@
 //! The input of one client: its bytes, read by the worker's thread, with a buffer that grows with
 //! the traffic and is given back before a long wait.
 
+mod buffer;
+
 use std::fmt;
 use std::io::{self, BufRead, Read};
 use std::sync::atomic::Ordering;
@@ -9,17 +11,11 @@ use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::closing::Closing;
-use crate::error::duplicate;
+use crate::error::{duplicate, Result};
+use crate::framing::Framing;
+use crate::input::buffer::Buffer;
 use crate::link::{Link, Waited, PATIENCE};
 use crate::report::report;
-
-/// Where an idle client reads to. It lies in the worker's stack, so that an idle client costs no
-/// memory beside the pages that its thread has touched anyway.
-const SMALL: usize = 1024;
-/// Where a client reads to once a read has filled the small one.
-const LARGE: usize = 64 * 1024;
-/// After so many reads in a row that would have fit the small buffer, the large one goes.
-const CALM: u32 = 64;
 
 /// The bytes of one client, for [`Adapter::serving`](crate::Adapter::serving).
 ///
@@ -28,39 +24,68 @@ const CALM: u32 = 64;
 /// read that waits longer than the server's idle timeout ends the connection and fails with
 /// [`TimedOut`](io::ErrorKind::TimedOut).
 ///
-/// Besides [`chunk`](Input::chunk) it is [`Read`] and [`BufRead`]: `read_line`, `read_exact`,
-/// `lines`, and whatever takes a reader. Mind that `read_line` grows its string without a limit;
-/// `input.take(limit).read_line(…)` sets one.
+/// Besides [`chunk`](Input::chunk) and [`frame`](Input::frame) it is [`Read`] and [`BufRead`]:
+/// `read_line`, `read_exact`, `lines`, and whatever takes a reader. Mind that `read_line` grows its
+/// string without a limit; `input.take(limit).read_line(…)` sets one, and so does
+/// `input.frame(&mut Lines::default())`. All of these may be mixed: none reads ahead of what it gives.
 pub struct Input {
     client: Client,
     link: Arc<dyn Link>,
-    small: [u8; SMALL],
-    large: Option<Box<[u8]>>,
-    /// What is read and not consumed, in the large buffer if there is one.
-    start: usize,
-    end: usize,
+    buffer: Buffer,
     end_of_input: bool,
-    calm: u32,
+    deadline: Option<Instant>,
 }
 
 impl Input {
     pub(crate) fn new(client: Client, link: Arc<dyn Link>) -> Input {
-        Input { client, link, small: [0; SMALL], large: None, start: 0, end: 0, end_of_input: false, calm: 0 }
+        Input { client, link, buffer: Buffer::new(), end_of_input: false, deadline: None }
     }
 
-    /// Waits for bytes and gives what is there, at most 64 KiB, as they came; `None` at the end of
-    /// input.
+    /// Waits for bytes and gives what is there, as it came; `None` at the end of input.
     ///
     /// # Errors
     /// What the system says of a connection that was lost, or
-    /// [`TimedOut`](io::ErrorKind::TimedOut) after the idle timeout. The connection is over then.
+    /// [`TimedOut`](io::ErrorKind::TimedOut) after the idle timeout: the connection is over then.
     pub fn chunk(&mut self) -> io::Result<Option<&[u8]>> {
         if !self.fill()? {
             return Ok(None);
         }
-        let start = std::mem::replace(&mut self.start, self.end);
-        let buffer = self.large.as_deref().unwrap_or(&self.small);
-        Ok(Some(&buffer[start..self.end]))
+        let count = self.buffer.len();
+        Ok(Some(self.buffer.take(0..count, count)))
+    }
+
+    /// Waits for a frame and gives it, without its framing; `None` at the end of input.
+    ///
+    /// Another framing may follow at the next call, or raw bytes: what comes behind the frame stays
+    /// unread.
+    ///
+    /// # Errors
+    /// What [`chunk`](Input::chunk) may fail with, and what the framing says of bytes that are no
+    /// frame: a [`FrameError`](crate::framing::FrameError), of the crate's own framings.
+    pub fn frame<F: Framing + ?Sized>(&mut self, framing: &mut F) -> Result<Option<&[u8]>> {
+        let frame = loop {
+            if self.client.is_closed() {
+                return Ok(None);
+            }
+            let unread = self.buffer.unread();
+            let found = if !unread.is_empty() { framing.decode(unread)? } else { None };
+            match found {
+                Some(frame) => break frame.check(unread.len())?,
+                None if self.end_of_input => match framing.decode_end(unread)? {
+                    Some(frame) => break frame.check(unread.len())?,
+                    None => return Ok(None),
+                },
+                None => self.read_more()?,
+            }
+        };
+        Ok(Some(self.buffer.take(frame.payload, frame.used)))
+    }
+
+    /// Lets reads fail with [`TimedOut`](io::ErrorKind::TimedOut) from `deadline` on, until it is
+    /// set anew. The connection goes on after such an error. Default: `None`, which waits as long as
+    /// the server's idle timeout lets it.
+    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
     }
 
     /// Whether the peer has ended its side.
@@ -70,24 +95,26 @@ impl Input {
 
     /// Sees to it that there is something to consume. False at the end of input.
     fn fill(&mut self) -> io::Result<bool> {
-        if self.start == self.end && !self.end_of_input && !self.client.is_closed() {
+        if self.buffer.len() == 0 && !self.end_of_input && !self.client.is_closed() {
             self.read_more()?;
         }
         // Asked after the read: what came while the client was closed is not for the adapter.
-        Ok(self.start < self.end && !self.client.is_closed())
+        Ok(self.buffer.len() > 0 && !self.client.is_closed())
     }
 
+    /// Waits for more bytes, the end of input, or the client's end.
     fn read_more(&mut self) -> io::Result<()> {
         let mut waiting: Option<Instant> = None;
         loop {
-            let buffer = self.large.as_deref_mut().unwrap_or(&mut self.small);
-            match self.link.read(buffer) {
+            if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(too_late());
+            }
+            match self.link.read(self.buffer.room()) {
                 Ok(0) => {
                     self.end_of_input = true;
                     return Ok(());
                 }
                 Ok(count) => {
-                    (self.start, self.end) = (0, count);
                     self.note(count);
                     return Ok(());
                 }
@@ -100,11 +127,12 @@ impl Input {
             if self.client.is_closed() {
                 return Ok(());
             }
-            self.large = None;
-            self.calm = 0;
+            self.buffer.relax();
             let since = *waiting.get_or_insert_with(|| Instant::now() - PATIENCE);
             let limit = self.client.shared().context.limits.idle_timeout();
-            if self.link.wait_readable(limit.map(|limit| since + limit)) == Waited::TimedOut {
+            let idle = limit.map(|limit| since + limit);
+            let first = idle.into_iter().chain(self.deadline).min();
+            if self.link.wait_readable(first) == Waited::TimedOut && first == idle {
                 return Err(self.idle_for(limit.unwrap_or_default()));
             }
             if self.client.is_closed() {
@@ -113,30 +141,12 @@ impl Input {
         }
     }
 
-    /// Counts a read, and fits the buffer to the traffic.
     fn note(&mut self, count: usize) {
+        self.buffer.fill(count);
         let bytes_in = &self.client.shared().bytes_in;
         // This thread is the only one that writes it.
         bytes_in.store(bytes_in.load(Ordering::Relaxed) + count as u64, Ordering::Relaxed);
         report!(Trace, "client {}: {count} bytes", self.client.id());
-        if self.large.is_none() {
-            if count == SMALL {
-                // What was just read stays where it is until it is consumed: it moves along.
-                let mut large = vec![0; LARGE].into_boxed_slice();
-                large[..count].copy_from_slice(&self.small);
-                self.large = Some(large);
-                self.calm = 0;
-            }
-        } else if count > SMALL {
-            self.calm = 0;
-        } else {
-            self.calm += 1;
-            if self.calm >= CALM {
-                if let Some(large) = self.large.take() {
-                    self.small[..count].copy_from_slice(&large[..count]);
-                }
-            }
-        }
     }
 
     fn idle_for(&self, limit: Duration) -> io::Error {
@@ -144,6 +154,10 @@ impl Input {
         let message = format!("nothing came from the peer within {limit:?} (idle_timeout)");
         io::Error::new(io::ErrorKind::TimedOut, message)
     }
+}
+
+fn too_late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "nothing more came from the peer by the deadline")
 }
 
 impl Read for Input {
@@ -158,15 +172,11 @@ impl Read for Input {
 
 impl BufRead for Input {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if !self.fill()? {
-            return Ok(&[]);
-        }
-        let buffer = self.large.as_deref().unwrap_or(&self.small);
-        Ok(&buffer[self.start..self.end])
+        Ok(if self.fill()? { self.buffer.unread() } else { &[] })
     }
 
     fn consume(&mut self, count: usize) {
-        self.start = self.end.min(self.start + count);
+        self.buffer.consume(count);
     }
 }
 
@@ -174,8 +184,8 @@ impl fmt::Debug for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Input")
             .field("client", &self.client)
-            .field("unread", &(self.end - self.start))
+            .field("unread", &self.buffer.len())
             .field("end_of_input", &self.end_of_input)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

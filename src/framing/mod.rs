@@ -1,0 +1,169 @@
+//! Frames instead of chunks: what a protocol's messages look like on the wire.
+//!
+//! The kernel gives bytes as they come; a [`Framing`] cuts them into messages, and puts messages
+//! into bytes. [`Lines`], [`Delimited`], [`LengthPrefixed`] and [`ContentLength`] are here; your own
+//! takes ten lines. Use one in any of three places:
+//!
+//! - [`Adapter::framed`](crate::Adapter::framed): `receiving` gets a frame a call.
+//! - [`Input::frame`](crate::Input::frame): the next frame, in straight-line code; the framing may
+//!   change from one frame to the next.
+//! - [`Client::write_frame`](crate::Client::write_frame): one frame, in one record.
+//!
+//! ```
+//! use backport::framing::Lines;
+//! use backport::{Adapter, Client, Machine, Result};
+//!
+//! struct Calculator;
+//!
+//! impl Adapter for Calculator {
+//!     fn receiving(&mut self, client: &Client, line: &[u8]) -> Result {
+//!         let sum: i64 = std::str::from_utf8(line)?.split('+').map(|n| n.trim().parse::<i64>()).sum::<std::result::Result<_, _>>()?;
+//!         Ok(client.write_line(sum.to_string())?)
+//!     }
+//! }
+//!
+//! # fn main() -> Result {
+//! let machine = Machine::new();
+//! machine.prepare_tcp_server("localhost:0", || Calculator.framed(Lines::default()))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Every framing has a limit, which bounds the memory that one peer can make the server use; a
+//! frame over it is [`FrameError::TooLong`].
+
+mod content_length;
+mod delimited;
+mod framed;
+mod length_prefixed;
+mod lines;
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+
+use crate::error::Result;
+
+pub use content_length::ContentLength;
+pub use delimited::Delimited;
+pub use framed::Framed;
+pub use length_prefixed::{Endian, LengthPrefixed};
+pub use lines::Lines;
+
+/// How messages lie in a stream of bytes.
+///
+/// ```
+/// use std::io;
+/// use backport::framing::{Frame, FrameError, Framing};
+/// use backport::Result;
+///
+/// /// Frames of four bytes.
+/// struct Quads;
+///
+/// impl Framing for Quads {
+///     fn decode(&mut self, input: &[u8]) -> Result<Option<Frame>> {
+///         Ok((input.len() >= 4).then(|| Frame::new(0..4, 4)))
+///     }
+///
+///     fn encode(&self, payload: &[u8], send: &mut dyn FnMut(&[&[u8]]) -> io::Result<()>) -> io::Result<()> {
+///         send(&[payload])
+///     }
+/// }
+/// # assert!(matches!(Quads.decode(b"abcde"), Ok(Some(frame)) if frame.used == 4));
+/// # assert!(Quads.decode_end(b"e").unwrap_err().is::<FrameError>());
+/// ```
+pub trait Framing: Send + 'static {
+    /// Looks for a frame at the start of `input`; `None` if it is not there whole.
+    ///
+    /// `input` begins where the last frame ended, and is never empty. After `None` the same bytes
+    /// come again with more behind them, so a framing can keep in `self` how far it has looked.
+    ///
+    /// # Errors
+    /// If no frame can begin so, or it would be over the limit: that ends the connection.
+    fn decode(&mut self, input: &[u8]) -> Result<Option<Frame>>;
+
+    /// The end of input, after these bytes, which `decode` has seen and found no frame in. By
+    /// default: fine if there are none, else [`FrameError::Truncated`].
+    ///
+    /// # Errors
+    /// If the peer can't have meant to end here.
+    fn decode_end(&mut self, input: &[u8]) -> Result<Option<Frame>> {
+        if input.is_empty() {
+            Ok(None)
+        } else {
+            Err(FrameError::Truncated.into())
+        }
+    }
+
+    /// Puts `payload` into a frame, and calls `send` once with the frame's parts in order.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a payload that can't be framed so, and
+    /// whatever `send` fails with.
+    fn encode(&self, payload: &[u8], send: &mut dyn FnMut(&[&[u8]]) -> io::Result<()>) -> io::Result<()>;
+}
+
+/// Where a frame lies in the bytes that a [`Framing`] was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Frame {
+    /// The message.
+    pub payload: Range<usize>,
+    /// How many bytes the frame takes in all, from the start: at least one.
+    pub used: usize,
+}
+
+impl Frame {
+    /// A frame whose message is `payload`, and that takes `used` bytes from the start.
+    #[must_use]
+    pub fn new(payload: Range<usize>, used: usize) -> Frame {
+        Frame { payload, used }
+    }
+
+    /// Refuses what would loop for ever or reach beyond the input: a framing is user code.
+    pub(crate) fn check(self, available: usize) -> Result<Frame> {
+        let Range { start, end } = self.payload;
+        if self.used == 0 || self.used > available || start > end || end > available {
+            let message = format!("the framing gave a frame that isn't there: {self:?} of {available} bytes");
+            return Err(FrameError::Malformed(message).into());
+        }
+        Ok(self)
+    }
+}
+
+/// Why bytes are no frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// The frame is over the framing's limit.
+    TooLong {
+        /// The limit, in bytes of payload.
+        limit: usize,
+    },
+    /// The input ended within a frame.
+    Truncated,
+    /// The frame did not come whole in the time that [`Framed::within`] gives it.
+    TooSlow,
+    /// The bytes are no frame of this kind.
+    Malformed(String),
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FrameError::TooLong { limit } => {
+                write!(f, "a frame is over the limit of {limit} bytes (the framing's limit)")
+            }
+            FrameError::Truncated => f.write_str("the input ended within a frame"),
+            FrameError::TooSlow => f.write_str("a frame did not come whole in time"),
+            FrameError::Malformed(what) => write!(f, "malformed frame: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for FrameError {}
+
+/// An error of `encode`: this payload can't be framed so.
+fn unframable(why: impl fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("the payload can't be framed: {why}"))
+}

@@ -1,0 +1,247 @@
+//! Testing adapters without sockets: the real worker loop over a connection in memory.
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use backport::{receiving, testing, Closing};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let mut client = testing::connect(receiving(|client, data| Ok(client.write(data)?)));
+//! client.write_all(b"hello")?;
+//! client.close_write();
+//! let mut reply = String::new();
+//! client.read_to_string(&mut reply)?;
+//! assert_eq!(reply, "hello");
+//! assert!(matches!(client.finish(), Closing::ByPeer));
+//! # Ok(())
+//! # }
+//! ```
+
+use std::fmt;
+use std::io::{self, IoSlice, Read, Write};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{bounded, Receiver};
+use parking_lot::Mutex;
+
+use crate::adapter::Adapter;
+use crate::closing::Closing;
+use crate::error::Result;
+use crate::limits::Limits;
+use crate::link::memory::{MemoryLink, Pipe};
+use crate::link::Flush;
+use crate::machine::Machine;
+use crate::remote::Remote;
+use crate::running::Running;
+use crate::server::handle::ServerHandle;
+use crate::server::{Control, Server};
+use crate::worker::Host;
+
+/// Connects a client in memory to `adapter`, with the defaults of a [`Setup`].
+///
+/// # Panics
+/// If the machine that serves it can't be started.
+pub fn connect<A: Adapter>(adapter: A) -> TestClient {
+    Setup::new().connect(adapter)
+}
+
+/// The settings of a connection in memory.
+#[derive(Debug)]
+#[must_use = "it does nothing until it connects"]
+pub struct Setup {
+    limits: Limits,
+    window: usize,
+    deadline: Duration,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup::new()
+    }
+}
+
+impl Setup {
+    /// The defaults of a server, a window of 64 KiB, and a deadline of 10 s.
+    pub fn new() -> Setup {
+        Setup { limits: Limits::default(), window: 64 * 1024, deadline: Duration::from_secs(10) }
+    }
+
+    /// How many bytes each direction holds that nobody has read: a small window makes a peer that
+    /// reads slowly. Default: 64 KiB.
+    pub fn window(self, bytes: usize) -> Setup {
+        Setup { window: bytes, ..self }
+    }
+
+    /// How long the test's end waits for anything, before it fails with
+    /// [`TimedOut`](io::ErrorKind::TimedOut) or panics. Default: 10 s.
+    pub fn deadline(self, deadline: Duration) -> Setup {
+        Setup { deadline, ..self }
+    }
+
+    /// As [`TcpServer::idle_timeout`](crate::TcpServer::idle_timeout).
+    pub fn idle_timeout(self, limit: Duration) -> Setup {
+        self.limits.set_idle_timeout(Some(limit));
+        self
+    }
+
+    /// As [`TcpServer::write_timeout`](crate::TcpServer::write_timeout).
+    pub fn write_timeout(self, limit: Duration) -> Setup {
+        self.limits.set_write_timeout(limit);
+        self
+    }
+
+    /// As [`TcpServer::max_backlog`](crate::TcpServer::max_backlog).
+    pub fn max_backlog(self, bytes: usize) -> Setup {
+        self.limits.set_max_backlog(bytes);
+        self
+    }
+
+    /// Connects a client to `adapter`, which is served on a thread of its own.
+    ///
+    /// # Panics
+    /// If the machine that serves it can't be started.
+    pub fn connect<A: Adapter>(self, adapter: A) -> TestClient {
+        let Setup { limits, window, deadline } = self;
+        let (inward, outward) = (Pipe::new(window), Pipe::new(window));
+        let flush = Arc::new(OnceLock::new());
+        let link = MemoryLink {
+            inward: Arc::clone(&inward),
+            outward: Arc::clone(&outward),
+            flush: Arc::clone(&flush),
+        };
+        let (machine, (reports, closing)) = (Machine::new(), bounded(1));
+        let server = MemoryServer { adapter, link, limits, reports };
+        let start = || -> Result<_> {
+            let server = machine.prepare(server)?;
+            Ok((server, machine.start()?))
+        };
+        let (server, running) = start().unwrap_or_else(|error| panic!("cannot start a machine: {error}"));
+        TestClient { inward, outward, flush, deadline, closing, server, running }
+    }
+}
+
+/// The test's end of a connection in memory: [`Read`], [`Write`], and what else a peer can do.
+///
+/// Each `write` is one chunk at the adapter, as long as it fits the window and the adapter reads
+/// chunks. Reads and writes fail with [`TimedOut`](io::ErrorKind::TimedOut) after the deadline
+/// rather than hang. Dropping it resets the connection.
+pub struct TestClient {
+    inward: Arc<Pipe>,
+    outward: Arc<Pipe>,
+    flush: Arc<OnceLock<Weak<dyn Flush>>>,
+    deadline: Duration,
+    closing: Receiver<Closing>,
+    server: ServerHandle,
+    running: Running,
+}
+
+impl TestClient {
+    /// Ends the client's output: the adapter comes to the end of input. Replies can still be read.
+    pub fn close_write(&self) {
+        self.inward.end();
+    }
+
+    /// Goes away: the adapter comes to the end of input, and what it writes fails.
+    pub fn close(&self) {
+        self.inward.end();
+        self.outward.break_off();
+    }
+
+    /// The server that serves it, whose one client it is: to close it from the server's side, say.
+    #[must_use]
+    pub fn server(&self) -> &ServerHandle {
+        &self.server
+    }
+
+    /// Ends the client's output, waits until the adapter has ended, and says why it did.
+    ///
+    /// # Panics
+    /// If it has not within the deadline.
+    #[must_use]
+    pub fn finish(self) -> Closing {
+        self.close_write();
+        self.ended()
+    }
+
+    /// Waits until the adapter has ended by itself, and says why it did.
+    ///
+    /// # Panics
+    /// If it has not within the deadline.
+    #[must_use]
+    pub fn ended(self) -> Closing {
+        match self.closing.recv_timeout(self.deadline) {
+            Ok(closing) => closing,
+            Err(_) => panic!("the adapter has not ended within {:?}", self.deadline),
+        }
+    }
+
+    fn until(&self) -> Instant {
+        Instant::now() + self.deadline
+    }
+}
+
+impl Read for TestClient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.outward.read(buffer, self.until())?;
+        if let Some(flush) = self.flush.get().and_then(Weak::upgrade) {
+            flush.flush();
+        }
+        Ok(count)
+    }
+}
+
+impl Write for TestClient {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.inward.write(&[IoSlice::new(data)], self.until())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for TestClient {
+    fn drop(&mut self) {
+        self.inward.end();
+        self.outward.break_off();
+        self.running.machine().stop_now();
+    }
+}
+
+impl fmt::Debug for TestClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestClient").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+/// A server with one client, in memory.
+struct MemoryServer<A> {
+    adapter: A,
+    link: MemoryLink,
+    limits: Limits,
+    reports: crossbeam_channel::Sender<Closing>,
+}
+
+impl<A: Adapter> Server for MemoryServer<A> {
+    type Handle = ServerHandle;
+
+    fn prepare(self, control: Control) -> io::Result<ServerHandle> {
+        control.set_name("memory");
+        control.core().limits().take(&self.limits);
+        let engine = control.engine();
+        let (pool, threads) = (Arc::clone(&engine.pool), Arc::clone(&engine.threads));
+        let adapter = Mutex::new(Some(self.adapter));
+        // Called once: there is one client.
+        let factory =
+            move || adapter.lock().take().unwrap_or_else(|| unreachable!("a second client in memory"));
+        let host =
+            Host::new(Arc::clone(control.core()), pool, threads, factory, None).reporting(self.reports);
+        let job = host.admit(Arc::new(self.link), Remote::Memory);
+        control.spawn("memory", move || {
+            if let Some(mut job) = job {
+                job.run();
+            }
+        })?;
+        Ok(control.handle())
+    }
+}
