@@ -18,6 +18,8 @@ use crate::report::report;
 pub(crate) const LINGER_QUIET: Duration = Duration::from_secs(1);
 /// How long it waits in all.
 pub(crate) const LINGER_TOTAL: Duration = Duration::from_secs(5);
+/// Every TCP's receive window is at least as large to begin with.
+const SMALLEST_WINDOW: u64 = 32 * 1024;
 
 impl Shared {
     /// Whether the connection has ended, or was told to.
@@ -107,7 +109,10 @@ impl Shared {
         }
         let aborted = state.aborted || state.busy;
         let end_of_input = state.end_of_input;
-        // What was written longer ago was delivered, or the peer has had its time.
+        // What a window takes that was never opened further, the peer's kernel has taken. Of more it
+        // is not known: the peer may be reading still, and RST would destroy what is under way.
+        let unsure = state.bytes_out > SMALLEST_WINDOW;
+        // What was written longer ago than this has been taken, unless the peer turns out slow.
         let recent = state.last_write.is_some_and(|written| written.elapsed() < LINGER_QUIET);
         drop(state);
         if aborted {
@@ -115,8 +120,9 @@ impl Shared {
         } else if !end_of_input {
             // A peer that has ended its side sends nothing that close(2) would have to answer with
             // RST: there closing is enough.
+            let slow = unsure && link.settle(limit);
             link.shut_write();
-            let quiet = if recent { LINGER_QUIET } else { Duration::ZERO };
+            let quiet = if recent || slow { LINGER_QUIET } else { Duration::ZERO };
             link.drain(quiet, limit.saturating_duration_since(Instant::now()));
         }
         let mut state = self.state.lock();

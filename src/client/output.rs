@@ -78,7 +78,7 @@ pub(crate) struct State {
     armed: bool,
     corks: usize,
     pub(crate) last_write: Option<Instant>,
-    bytes_out: u64,
+    pub(crate) bytes_out: u64,
 }
 
 type Guard<'a> = MutexGuard<'a, State>;

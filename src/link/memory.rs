@@ -170,6 +170,11 @@ impl Link for MemoryLink {
         self.outward.kick();
     }
 
+    /// Nothing here destroys what was written.
+    fn settle(&self, _deadline: Instant) -> bool {
+        false
+    }
+
     fn shut_write(&self) {
         self.outward.end();
     }

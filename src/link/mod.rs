@@ -68,6 +68,10 @@ pub(crate) trait Link: Send + Sync {
     /// Ends every wait, now and from now on. Leaves the connection as it is.
     fn kick(&self);
 
+    /// Waits until the peer has taken nearly all that was written, as far as the link can tell, and
+    /// drops what it sends meanwhile. True if that took a while: the peer reads slowly.
+    fn settle(&self, deadline: Instant) -> bool;
+
     /// Tells the peer that nothing more will come.
     fn shut_write(&self);
 
@@ -75,8 +79,8 @@ pub(crate) trait Link: Send + Sync {
     /// `quiet`, or `total` has passed. A zero `quiet` drops what is there and doesn't wait.
     fn drain(&self, quiet: Duration, total: Duration);
 
-    /// Ends the connection at once and drops what is not delivered yet. A blocked `read`, `write`
-    /// or `drain` comes back.
+    /// Ends the connection at once and drops what is not delivered yet. A blocked `read`, `write`,
+    /// `settle` or `drain` comes back.
     fn abort(&self);
 }
 

@@ -20,6 +20,12 @@ pub(crate) enum Side {
     Write = 1,
 }
 
+/// What [`Parking::settle`] saw.
+pub(crate) struct Settling {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+}
+
 /// One a link with a descriptor.
 pub(crate) struct Parking {
     watcher: Arc<Watcher>,
@@ -35,6 +41,7 @@ pub(crate) struct Parking {
 #[derive(Default)]
 struct State {
     kicked: bool,
+    aborted: bool,
     wanted: [bool; 2],
     ready: [bool; 2],
     flushing: bool,
@@ -95,6 +102,23 @@ impl Parking {
         }
     }
 
+    /// Blocks until `descriptor` may be ready for `sides`, whether it was kicked or not; `None` at an
+    /// abort or the deadline, or where it can't be watched.
+    pub(crate) fn settle(self: &Arc<Self>, descriptor: &impl AsRawFd, deadline: Instant) -> Option<Settling> {
+        let token = self.token();
+        let mut state = self.state.lock();
+        (state.wanted, state.ready) = ([true; 2], [false; 2]);
+        let watched = self.watch(descriptor, token, &mut state);
+        while watched && state.ready == [false; 2] && !state.aborted {
+            if self.wake.wait_until(&mut state, deadline).timed_out() {
+                break;
+            }
+        }
+        state.wanted = [false; 2];
+        let [readable, writable] = state.ready;
+        (watched && !state.aborted && (readable || writable)).then_some(Settling { readable, writable })
+    }
+
     /// Calls `flush` from the watcher whenever there may be room to write. False where the
     /// descriptor can't be watched.
     pub(crate) fn flush_when_writable(
@@ -112,6 +136,14 @@ impl Parking {
     /// Ends every wait, now and from now on.
     pub(crate) fn kick(&self) {
         self.state.lock().kicked = true;
+        self.wake.notify_all();
+    }
+
+    /// Ends every wait, `settle` included.
+    pub(crate) fn abort(&self) {
+        let mut state = self.state.lock();
+        (state.kicked, state.aborted) = (true, true);
+        drop(state);
         self.wake.notify_all();
     }
 

@@ -17,6 +17,12 @@ pub(crate) enum Side {
     Write,
 }
 
+/// What [`Parking::settle`] saw.
+pub(crate) struct Settling {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+}
+
 /// One a link.
 pub(crate) struct Parking {
     /// Set by whoever kicks, read by the waiting threads.
@@ -39,9 +45,18 @@ impl Parking {
         }
     }
 
+    /// Can't be told.
+    pub(crate) fn settle<T>(self: &Arc<Self>, _: &T, _: Instant) -> Option<Settling> {
+        None
+    }
+
     /// Can't be had.
     pub(crate) fn flush_when_writable<T>(self: &Arc<Self>, _: &T, _: Weak<dyn Flush>) -> bool {
         false
+    }
+
+    pub(crate) fn abort(&self) {
+        self.kick();
     }
 
     pub(crate) fn kick(&self) {

@@ -67,22 +67,38 @@ impl Link for SocketLink {
         self.parking.kick();
     }
 
+    /// By the room in the send queue: with the smallest buffer that the kernel gives, it has room
+    /// once no more than two or three small packets are not acknowledged.
+    fn settle(&self, deadline: Instant) -> bool {
+        const SMALLEST: usize = 2304; // Linux doubles it: SOCK_MIN_SNDBUF
+        if let Err(error) = self.socket.set_send_buffer_size(SMALLEST) {
+            report!(Debug, "cannot tell what a peer has taken: {error}");
+            return false;
+        }
+        let start = Instant::now();
+        while let Some(seen) = self.parking.settle(&self.socket, deadline) {
+            if seen.writable {
+                break;
+            }
+            if seen.readable && self.drop_input() {
+                // The peer has ended its side: nothing can come that would be answered with RST.
+                break;
+            }
+        }
+        start.elapsed() >= PATIENCE
+    }
+
     fn shut_write(&self) {
         shutdown(&self.socket, std::net::Shutdown::Write);
     }
 
     fn drain(&self, quiet: Duration, total: Duration) {
-        let mut rest = [MaybeUninit::uninit(); 4096];
         if quiet.is_zero() {
-            // What lies unread at close(2) would be answered with RST. A flood has its limit.
-            for _ in 0..64 {
-                let Some(flags) = flags::NON_BLOCKING else { return };
-                if !matches!(retry(|| self.socket.recv_with_flags(&mut rest, flags)), Ok(1..)) {
-                    return;
-                }
-            }
+            // What lies unread at close(2) would be answered with RST.
+            self.drop_input();
             return;
         }
+        let mut rest = [MaybeUninit::uninit(); 4096];
         let start = Instant::now();
         let mut heard = start;
         while start.elapsed() < total && heard.elapsed() < quiet {
@@ -101,14 +117,32 @@ impl Link for SocketLink {
             report!(Debug, "cannot drop a connection's pending output: {error}");
         }
         shutdown(&self.socket, std::net::Shutdown::Both);
-        self.parking.kick();
+        self.parking.abort();
+    }
+}
+
+impl SocketLink {
+    /// Drops the input that is there, as much as a large receive buffer holds. True at its end.
+    fn drop_input(&self) -> bool {
+        let Some(flags) = flags::NON_BLOCKING else { return false };
+        let mut rest = [MaybeUninit::uninit(); 4096];
+        for _ in 0..2_000 {
+            match retry(|| self.socket.recv_with_flags(&mut rest, flags)) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+            }
+        }
+        false
     }
 }
 
 fn send(socket: &Socket, parts: &[IoSlice<'_>], flags: i32) -> io::Result<usize> {
+    /// sendmsg(2) refuses more than IOV_MAX parts, which POSIX and Linux put at 1024.
+    const MOST: usize = 1024;
     match parts {
         [one] => socket.send_with_flags(one, flags),
-        parts => socket.send_vectored_with_flags(parts, flags),
+        parts => socket.send_vectored_with_flags(&parts[..parts.len().min(MOST)], flags),
     }
 }
 

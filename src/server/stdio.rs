@@ -70,7 +70,8 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 
 impl Taken {
     fn take() -> Option<Taken> {
-        (!TAKEN.swap(true, Ordering::AcqRel)).then_some(Taken)
+        // Made only if it is ours: its drop gives it back.
+        (!TAKEN.swap(true, Ordering::AcqRel)).then(|| Taken)
     }
 }
 

@@ -119,6 +119,11 @@ impl Link for StdioLink {
         drop(self.kick.lock().take());
     }
 
+    /// Nothing here destroys what was written.
+    fn settle(&self, _deadline: Instant) -> bool {
+        false
+    }
+
     /// Stdout belongs to the process and stays open.
     fn shut_write(&self) {}
 

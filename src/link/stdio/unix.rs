@@ -201,6 +201,11 @@ impl Link for StdioLink {
         }
     }
 
+    /// Nothing here destroys what was written.
+    fn settle(&self, _deadline: Instant) -> bool {
+        false
+    }
+
     /// Stdout belongs to the process and stays open.
     fn shut_write(&self) {}
 
@@ -243,7 +248,7 @@ impl Outlet {
         loop {
             let result = if self.socket {
                 let flags = libc::MSG_DONTWAIT | NO_SIGNAL;
-                SockRef::from(&self.stdout).send_vectored_with_flags(parts, flags)
+                SockRef::from(&self.stdout).send_vectored_with_flags(&parts[..parts.len().min(1024)], flags)
             } else if self.blocks {
                 let first = parts.iter().find(|part| !part.is_empty());
                 let first = first.map_or(&[][..], |part| &part[..part.len().min(libc::PIPE_BUF)]);

@@ -1,0 +1,48 @@
+//! A crowd that does nothing: what it costs, and how fast one is rid of it.
+
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::crowd::Crowd;
+use super::{silence, Metrics};
+use crate::peers::{Kind, Peer};
+use crate::server::{Server, PATIENCE};
+
+/// How long the crowd is silent before it is measured, and then while it is.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Clients that have had one answer each, and then are silent.
+///
+/// `kib`: resident memory per client; `threads`: of the process; `idle`: milliseconds of CPU time
+/// per second; `stop`: seconds from the word to the end of the process.
+pub(crate) fn idle(peer: Peer, clients: usize) -> io::Result<Metrics> {
+    let mut server = Server::start(peer, Kind::Crowd)?;
+    drop(Crowd::connect(server.address, 1)?);
+    let empty = server.status("VmRSS")?;
+    let mut crowd = Crowd::connect(server.address, clients)?;
+    thread::sleep(SILENCE);
+    let kib = (server.status("VmRSS")?.saturating_sub(empty)) as f64 / clients as f64;
+    let threads = server.status("Threads")? as f64;
+    // To ask for the CPU time of thousands of threads takes some, too.
+    let asked = server.cpu_time()?;
+    let before = server.cpu_time()?;
+    thread::sleep(SILENCE);
+    let spent = (server.cpu_time()? - before).saturating_sub(before - asked);
+    let idle = spent.as_secs_f64() * 1e3 / SILENCE.as_secs_f64();
+    let stop = stop(&mut server, &mut crowd)?.as_secs_f64();
+    Ok(vec![("kib", kib), ("threads", threads), ("idle", idle), ("stop", stop)])
+}
+
+fn stop(server: &mut Server, crowd: &mut Crowd) -> io::Result<Duration> {
+    let start = Instant::now();
+    server.tell_to_stop()?;
+    while start.elapsed() < PATIENCE {
+        crowd.part(Duration::from_millis(1))?;
+        if let Some(status) = server.ended()? {
+            let time = start.elapsed();
+            return if status.success() { Ok(time) } else { Err(io::Error::other(status.to_string())) };
+        }
+    }
+    Err(silence())
+}

@@ -1,0 +1,69 @@
+//! Messages to and fro: ping-pong, pipelines, crowds of which few are busy, and clients who take
+//! their time.
+
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::crowd::Crowd;
+use super::{micros_at, micros_per, Metrics, MESSAGE};
+use crate::peers::{Kind, Peer};
+use crate::server::Server;
+
+/// After so long, a client who is silent counts as idle with every contender.
+const SETTLING: Duration = Duration::from_millis(400);
+
+/// Each client sends `depth` messages and waits for as many.
+///
+/// `micros`: CPU time per message; `p50`, `p99`: of the time from a send to its whole answer.
+pub(crate) fn exchange(peer: Peer, clients: usize, depth: usize, span: Duration) -> io::Result<Metrics> {
+    let mut server = Server::start(peer, Kind::Echo)?;
+    let mut crowd = Crowd::connect(server.address, clients)?;
+    busy(&mut server, &mut crowd, clients, depth, span)
+}
+
+/// `active` of the clients are busy with a message each.
+pub(crate) fn scale(peer: Peer, clients: usize, active: usize, span: Duration) -> io::Result<Metrics> {
+    let mut server = Server::start(peer, Kind::Crowd)?;
+    let mut crowd = Crowd::connect(server.address, clients)?;
+    thread::sleep(SETTLING);
+    busy(&mut server, &mut crowd, active, 1, span)
+}
+
+fn busy(
+    server: &mut Server,
+    crowd: &mut Crowd,
+    active: usize,
+    depth: usize,
+    span: Duration,
+) -> io::Result<Metrics> {
+    let batch = MESSAGE.repeat(depth);
+    crowd.exchange(active, &batch, span / 10)?;
+    let before = server.cpu_time()?;
+    let exchange = crowd.exchange(active, &batch, span)?;
+    let spent = server.cpu_time()? - before;
+    Ok(vec![
+        ("micros", micros_per(spent, exchange.answers * depth as u64)?),
+        ("p50", micros_at(&exchange.latency, 0.50)),
+        ("p99", micros_at(&exchange.latency, 0.99)),
+    ])
+}
+
+/// Every client sends a message each `pause`, evenly spread over it.
+pub(crate) fn unhurried(peer: Peer, clients: usize, pause: Duration, turns: u32) -> io::Result<Metrics> {
+    let mut server = Server::start(peer, Kind::Echo)?;
+    let mut crowd = Crowd::connect(server.address, clients)?;
+    thread::sleep(SETTLING);
+    let step = pause / u32::try_from(clients).map_err(io::Error::other)?;
+    let before = server.cpu_time()?;
+    let mut next = Instant::now();
+    for _ in 0..turns {
+        for client in 0..clients {
+            crowd.exchange_one(client)?;
+            next += step;
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+    }
+    let spent = server.cpu_time()? - before;
+    Ok(vec![("micros", micros_per(spent, u64::from(turns) * clients as u64)?)])
+}

@@ -1,0 +1,91 @@
+//! What one writes by hand: a thread per connection, a buffer, a loop.
+
+use std::io::{self, BufRead, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{mpsc, Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::{Serving, BUFFER, NEWS};
+
+struct Server {
+    address: SocketAddr,
+    /// Only where something is told to all.
+    streams: Arc<Mutex<Vec<Arc<TcpStream>>>>,
+}
+
+/// Echo.
+pub(super) fn start() -> io::Result<Box<dyn Serving>> {
+    let address = listen(|stream| drop(thread::spawn(move || echo(&stream))))?;
+    Ok(Box::new(Server { address, streams: Arc::default() }))
+}
+
+/// Echo, and a list of the connections.
+pub(super) fn start_news() -> io::Result<Box<dyn Serving>> {
+    let streams: Arc<Mutex<Vec<Arc<TcpStream>>>> = Arc::default();
+    let list = Arc::clone(&streams);
+    let address = listen(move |stream| {
+        let stream = Arc::new(stream);
+        list.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&stream));
+        thread::spawn(move || echo(&stream));
+    })?;
+    Ok(Box::new(Server { address, streams }))
+}
+
+fn listen(welcome: impl Fn(TcpStream) + Send + 'static) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            match stream {
+                Ok(stream) => welcome(stream),
+                Err(error) => eprintln!("std: accept: {error}"),
+            }
+        }
+    });
+    Ok(address)
+}
+
+fn echo(mut stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match stream.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => stream.write_all(&buffer[..count])?,
+        }
+    }
+}
+
+impl Serving for Server {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn broadcast(&self) -> io::Result<()> {
+        for stream in &*self.streams.lock().unwrap_or_else(PoisonError::into_inner) {
+            (&**stream).write_all(&NEWS)?;
+        }
+        Ok(())
+    }
+}
+
+/// Lines from a reader thread through a channel, as one does it to be able to wait for something
+/// else as well.
+pub(super) fn stdio() -> io::Result<()> {
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in io::stdin().lock().split(b'\n') {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    let mut output = io::stdout().lock();
+    for line in lines {
+        let mut line = line?;
+        line.push(b'\n');
+        output.write_all(&line)?;
+        output.flush()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! The table, as Markdown.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::experiment::{Line, Target};
+use crate::measure::{Outcome, Spread};
+use crate::options::Options;
+use crate::plots::PLOTS;
+use crate::syscalls::Calls;
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches");
+
+pub(crate) fn folder() -> &'static Path {
+    Path::new(FOLDER)
+}
+
+pub(crate) fn write(text: &str) -> io::Result<()> {
+    fs::write(folder().join("RESULTS.md"), text)
+}
+
+pub(crate) fn text(
+    outcomes: &[Outcome],
+    calls: &[Calls],
+    machine: &[String],
+    cpu: usize,
+    options: &Options,
+) -> String {
+    let mut text = String::from("# Results\n\n");
+    for line in machine {
+        text += &format!("- {line}\n");
+    }
+    text += &format!("- Command: `cargo bench --bench servers{}`\n", arguments(options));
+    text += &format!("- Server and load generator share CPU {cpu}; up to {} rounds\n\n", options.rounds());
+    text += EXPLANATION;
+    text +=
+        "| load | measure | rival | backport | rival ÷ measure | backport ÷ measure | target | reached |\n";
+    text += "|---|---|---|---|---|---|---|---|\n";
+    for outcome in outcomes {
+        for line in &outcome.experiment.lines {
+            row(&mut text, outcome, line);
+        }
+    }
+    if !calls.is_empty() {
+        text += "\n## System calls of the server\n\n| per | server | in all | which |\n|---|---|---|---|\n";
+    }
+    for calls in calls {
+        let all: f64 = calls.calls.iter().map(|call| call.1).sum();
+        let each: Vec<_> = calls.calls.iter().map(|(name, each)| format!("{name} {each:.1}")).collect();
+        text += &format!("| {} | {} | {all:.1} | {} |\n", calls.unit, calls.peer, each.join(", "));
+    }
+    if options.writes() {
+        text += "\n## Plots\n";
+        for plot in &PLOTS {
+            text += &format!("\n![{}](plots/{})\n", plot.title, plot.file);
+        }
+    }
+    text
+}
+
+const EXPLANATION: &str = "\
+CPU time is the server's, user and system, by its process clock. The measure is a hand-written `std::net` loop \
+(a thread per connection, a buffer of 64 KiB, nodelay) and the rival is tokio (its default runtime, the same \
+buffer, nodelay), where nothing else is said. Figures are medians of the rounds; the contenders take turns, each \
+with a fresh process, and ratios are made within a round: the median, and the quartiles in brackets.\n\n";
+
+fn arguments(options: &Options) -> String {
+    let mut words: Vec<String> = options.filters.clone();
+    if options.quick {
+        words.insert(0, "--quick".to_owned());
+    }
+    if words.is_empty() {
+        String::new()
+    } else {
+        format!(" -- {}", words.join(" "))
+    }
+}
+
+fn row(text: &mut String, outcome: &Outcome, line: &Line) {
+    let contenders = &outcome.experiment.contenders;
+    let last = contenders.len() - 1;
+    let figure = |index: usize| match outcome.figure(index, line.metric) {
+        Some(figure) => {
+            let label = contenders[index].label;
+            let known = ["std loop", "tokio", "backport"].contains(&label);
+            let label = if known { String::new() } else { format!(" ({label})") };
+            format!("{} {}{label}", number(figure.median), line.unit).trim_end().to_owned()
+        }
+        None => "failed".to_owned(),
+    };
+    let compared = matches!(line.target, Target::Ratio(_) | Target::Compared);
+    let ratio = |index: usize| if compared { outcome.ratio(index, line.metric) } else { None };
+    let (rival, by_rival) = if last == 2 {
+        (figure(1), ratio(1).map_or_else(|| "–".to_owned(), |ratio| format!("{:.2}", ratio.median)))
+    } else {
+        ("–".to_owned(), "–".to_owned())
+    };
+    let ours = outcome.figure(last, line.metric);
+    let (target, reached) = judge(line, ours, ratio(last));
+    let by_ours = ratio(last).map_or_else(
+        || "–".to_owned(),
+        |ratio| format!("**{:.2}** ({:.2}–{:.2})", ratio.median, ratio.low, ratio.high),
+    );
+    let (title, measure, ours) = (&line.title, figure(0), figure(last));
+    let cells = [title, &measure, &rival, &ours, &by_rival, &by_ours, &target, &reached.to_owned()];
+    for cell in cells {
+        *text += &format!("| {cell} ");
+    }
+    text.push_str("|\n");
+}
+
+fn judge(line: &Line, ours: Option<Spread>, ratio: Option<Spread>) -> (String, &'static str) {
+    let (target, figure) = match line.target {
+        Target::Ratio(limit) => (format!("≤ {limit:.2}"), ratio.map(|ratio| (ratio.median, limit + 0.005))),
+        Target::AtMost(limit) => {
+            (format!("≤ {} {}", number(limit), line.unit), ours.map(|ours| (ours.median, limit)))
+        }
+        Target::Compared | Target::None => return ("–".to_owned(), "–"),
+    };
+    let reached = match figure {
+        Some((figure, limit)) if figure < limit => "yes",
+        Some(_) => "**no**",
+        None => "failed",
+    };
+    (target, reached)
+}
+
+/// Three digits, more only of whole numbers.
+fn number(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        size if size < 0.0995 => format!("{value:.3}"),
+        size if size < 9.995 => format!("{value:.2}"),
+        size if size < 99.95 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}

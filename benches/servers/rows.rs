@@ -1,0 +1,220 @@
+//! The rows: every load with its contenders and its targets.
+
+use std::io;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::experiment::{Contender, Experiment, Family, Line, Target};
+use crate::load::{broadcast, connect, idle, messages, stdio, stream, Metrics};
+use crate::machine::most_clients;
+use crate::options::Options;
+use crate::peers::{Kind, Peer};
+use crate::server;
+
+const PEERS: [(&str, Peer); 3] =
+    [("std loop", Peer::Std), ("tokio", Peer::Tokio), ("backport", Peer::Backport)];
+
+pub(crate) fn all(options: &Options) -> Vec<Experiment> {
+    let span = options.span();
+    let mut rows = Vec::new();
+    for clients in [1, 16, 64, 512] {
+        rows.push(Experiment {
+            name: format!("ping-pong-{clients}"),
+            rounds: options.rounds(),
+            contenders: peers(move |peer| messages::exchange(peer, clients, 1, span)),
+            lines: vec![
+                line(format!("ping-pong, {}, 32 B: CPU per message", count(clients)), "micros", "µs", 1.03),
+                Line { target: Target::Compared, ..line("the same: p99 latency", "p99", "µs", 1.0) },
+            ],
+            at: Some((Family::PingPong, clients as f64)),
+        });
+    }
+    for clients in [1, 8] {
+        rows.push(Experiment {
+            name: format!("stream-{clients}"),
+            rounds: options.rounds(),
+            contenders: peers(move |peer| stream::echo(peer, clients, span)),
+            lines: vec![line(format!("stream, {}: CPU per MB", count(clients)), "micros", "µs", 1.02)],
+            at: None,
+        });
+    }
+    rows.push(Experiment {
+        name: "pipelined".to_owned(),
+        rounds: options.rounds(),
+        contenders: peers(move |peer| messages::exchange(peer, 16, 64, span)),
+        lines: vec![line(
+            "pipelined, 16 clients × 64 messages of 32 B: CPU per message",
+            "micros",
+            "µs",
+            1.02,
+        )],
+        at: None,
+    });
+    rows.push(unhurried(options));
+    rows.extend(connects(options));
+    rows.extend(crowds(options));
+    rows.push(lines(options));
+    rows.extend(broadcasts(options));
+    rows.retain(|row| options.keeps(&row.name));
+    rows
+}
+
+fn unhurried(options: &Options) -> Experiment {
+    let turns = if options.quick { 2 } else { 5 };
+    Experiment {
+        name: "unhurried".to_owned(),
+        rounds: options.rounds().min(7),
+        contenders: peers(move |peer| messages::unhurried(peer, 64, Duration::from_millis(200), turns)),
+        lines: vec![line(
+            "unhurried, 64 clients, a message of 32 B each 200 ms: CPU per message",
+            "micros",
+            "µs",
+            1.03,
+        )],
+        at: None,
+    }
+}
+
+fn connects(options: &Options) -> Vec<Experiment> {
+    let span = options.span();
+    let mut rows = Vec::new();
+    for at_once in [1, 2, 4, 8, 16, 32] {
+        let how = if at_once == 1 { "one after another".to_owned() } else { format!("{at_once} at once") };
+        let title = format!("connect, echo, close, {how}: CPU per connection");
+        let lines =
+            |cpu| vec![line(title, "micros", "µs", cpu), line("the same: p99 latency", "p99", "µs", 0.45)];
+        rows.push(Experiment {
+            name: format!("connect-{at_once}"),
+            rounds: options.rounds(),
+            contenders: peers(move |peer| connect::one_after_another(peer, at_once, span)),
+            lines: match at_once {
+                1 => lines(0.50),
+                8 => lines(0.40),
+                // The others are for the plot.
+                _ => Vec::new(),
+            },
+            at: Some((Family::Connect, f64::from(u32::try_from(at_once).unwrap_or(u32::MAX)))),
+        });
+    }
+    rows.push(Experiment {
+        name: "burst".to_owned(),
+        rounds: options.rounds().min(5),
+        contenders: peers(|peer| connect::all_at_once(peer, 512)),
+        lines: vec![Line {
+            title: "512 connects at once: the worst one".to_owned(),
+            metric: "worst",
+            unit: "ms",
+            target: Target::AtMost(150.0),
+        }],
+        at: None,
+    });
+    rows
+}
+
+fn crowds(options: &Options) -> Vec<Experiment> {
+    let (span, rounds) = (options.span(), options.rounds());
+    let most = if options.quick { most_clients().min(1_000) } else { most_clients() };
+    let up_to_most = |sizes: &[usize]| -> Vec<usize> {
+        sizes.iter().copied().filter(|&size| size < most).chain([most]).collect()
+    };
+    let mut rows = Vec::new();
+    for clients in up_to_most(&[10, 100, 1_000, 10_000]) {
+        let line = |what: &str, metric, unit, target| {
+            let title = format!("{clients} idle clients: {what}");
+            Line { title, metric, unit, target }
+        };
+        let lines = vec![
+            line("resident memory per client", "kib", "KiB", Target::AtMost(10.0)),
+            line("threads", "threads", "", Target::None),
+            line("CPU time per second", "idle", "ms", Target::None),
+            line("stop to exit (the others just exit)", "stop", "s", Target::AtMost(0.7)),
+        ];
+        rows.push(Experiment {
+            name: format!("idle-{clients}"),
+            rounds: rounds.min(3),
+            contenders: peers(move |peer| idle::idle(peer, clients)),
+            // The smaller crowds are for the plot.
+            lines: if clients == most { lines } else { Vec::new() },
+            at: Some((Family::Idle, clients as f64)),
+        });
+    }
+    for clients in up_to_most(&[1, 10, 100, 1_000, 10_000]) {
+        let title = format!("{}, {} of them active: CPU per message", count(clients), clients.min(16));
+        rows.push(Experiment {
+            name: format!("scale-{clients}"),
+            rounds: if clients > 1_000 { rounds.min(3) } else { rounds.min(7) },
+            contenders: peers(move |peer| messages::scale(peer, clients, 16, span)),
+            lines: vec![line(title, "micros", "µs", 1.03)],
+            at: Some((Family::Scale, clients as f64)),
+        });
+    }
+    rows
+}
+
+fn lines(options: &Options) -> Experiment {
+    let span = options.span();
+    let contender = |label, command: fn() -> io::Result<Command>| Contender {
+        label,
+        run: Box::new(move || stdio::lines(command, span)),
+    };
+    Experiment {
+        name: "stdio".to_owned(),
+        rounds: options.rounds(),
+        contenders: vec![
+            contender("`cat`", || Ok(Command::new("cat"))),
+            contender("reader thread and channel", || server::command(Peer::Std, Kind::Stdio)),
+            contender("backport", || server::command(Peer::Backport, Kind::Stdio)),
+        ],
+        lines: vec![line("stdio, line by line: CPU per message", "micros", "µs", 1.05)],
+        at: None,
+    }
+}
+
+fn broadcasts(options: &Options) -> [Experiment; 2] {
+    let (span, rounds) = (options.span(), options.rounds().min(7));
+    let contender = |label, peer, stalled| Contender {
+        label,
+        run: Box::new(move || broadcast::broadcast(peer, 1_000, stalled, span)),
+    };
+    let plain = Experiment {
+        name: "broadcast".to_owned(),
+        rounds,
+        contenders: vec![
+            contender("blocking writes", Peer::Std, 0),
+            contender("backport", Peer::Backport, 0),
+        ],
+        lines: vec![line("broadcast of 100 B to 1,000 clients: CPU per delivery", "micros", "µs", 1.05)],
+        at: None,
+    };
+    let stalled = Experiment {
+        name: "broadcast-stalled".to_owned(),
+        rounds,
+        contenders: vec![
+            contender("backport, none stalled", Peer::Backport, 0),
+            contender("backport", Peer::Backport, 50),
+        ],
+        lines: vec![
+            line("the same while 50 more clients are stalled: CPU per delivery", "micros", "µs", 1.10),
+            line("the same: until the last of the 1,000 has it, p50", "p50", "ms", 1.10),
+        ],
+        at: None,
+    };
+    [plain, stalled]
+}
+
+fn peers(run: impl Fn(Peer) -> io::Result<Metrics> + Copy + 'static) -> Vec<Contender> {
+    let contender = |(label, peer)| Contender { label, run: Box::new(move || run(peer)) as _ };
+    PEERS.into_iter().map(contender).collect()
+}
+
+fn line(title: impl Into<String>, metric: &'static str, unit: &'static str, ratio: f64) -> Line {
+    Line { title: title.into(), metric, unit, target: Target::Ratio(ratio) }
+}
+
+fn count(clients: usize) -> String {
+    if clients == 1 {
+        "1 client".to_owned()
+    } else {
+        format!("{clients} clients")
+    }
+}

@@ -1,0 +1,75 @@
+//! A chat room: the first line is a nickname, every further line goes to all.
+//!
+//! Run it:      cargo run --example chat          (or on another address: … chat localhost:9000)
+//! Talk to it:  nc localhost 8000                 in two terminals
+//! Stop it:     Ctrl-C; it says goodbye to everyone
+
+use std::io::{BufRead, Read};
+use std::sync::{Arc, OnceLock};
+
+use backport::{Adapter, Backport, Client, Closing, Input, Result, TcpHandle};
+
+/// The server, to broadcast with. Set once the server is prepared, which is before its first client.
+type Room = Arc<OnceLock<TcpHandle>>;
+
+struct Member {
+    room: Room,
+    nickname: Option<String>,
+}
+
+impl Member {
+    fn tell_all(&self, line: String) {
+        // Posts to each, so a member that doesn't read holds up nobody else.
+        if let Some(server) = self.room.get() {
+            server.broadcast(line);
+        }
+    }
+}
+
+impl Adapter for Member {
+    fn serving(&mut self, client: &Client, input: &mut Input) -> Result {
+        client.write_line("Your nickname?")?;
+        while let Some(line) = read_line(input)? {
+            match &self.nickname {
+                Some(nickname) => self.tell_all(format!("{nickname}: {line}\n")),
+                None if line.is_empty() => client.write_line("Your nickname?")?,
+                None => {
+                    self.tell_all(format!("* {line} has come\n"));
+                    self.nickname = Some(line);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn closing(&mut self, client: &Client, reason: &Closing) {
+        if let Closing::Stopping = reason {
+            if let Err(error) = client.write_line("* the room closes, goodbye") {
+                log::debug!("no goodbye for client {}: {error}", client.id());
+            }
+        } else if let Some(nickname) = &self.nickname {
+            self.tell_all(format!("* {nickname} has left\n"));
+        }
+    }
+}
+
+/// A line of at most 1,000 bytes, without what could garble a terminal; `None` at the end of input.
+fn read_line(input: &mut Input) -> Result<Option<String>> {
+    let mut bytes = Vec::new();
+    let end_of_input = input.take(1000).read_until(b'\n', &mut bytes)? == 0;
+    let line = String::from_utf8_lossy(&bytes).replace(char::is_control, "");
+    Ok((!end_of_input).then_some(line))
+}
+
+fn main() -> Result {
+    env_logger::init();
+    let address = std::env::args().nth(1).unwrap_or("localhost:8000".to_owned());
+    Backport::run(|machine| {
+        let room = Room::default();
+        let door = room.clone();
+        let server =
+            machine.prepare_tcp_server(address, move || Member { room: door.clone(), nickname: None })?;
+        room.get_or_init(|| server);
+        Ok(())
+    })
+}

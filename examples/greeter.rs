@@ -1,0 +1,31 @@
+//! A conversation in straight lines: it asks, waits for the answer, and says goodbye.
+//!
+//! Run it:      cargo run --example greeter       (or on another address: … greeter localhost:9000)
+//! Talk to it:  nc localhost 8000
+//! Stop it:     Ctrl-C, also in the middle of a conversation
+
+use std::io::{BufRead, Read};
+
+use backport::{Adapter, Backport, Client, Input, Result};
+
+struct Greeter;
+
+impl Adapter for Greeter {
+    fn serving(&mut self, client: &Client, input: &mut Input) -> Result {
+        client.write_line("What is your name?")?;
+        let mut name = String::new();
+        // Strangers type it: without the limit, an endless line would take endless memory.
+        input.take(1024).read_line(&mut name)?;
+        client.write_line(format!("Hello, {}!", name.trim()))?;
+        Ok(()) // Returning closes.
+    }
+}
+
+fn main() -> Result {
+    env_logger::init();
+    let address = std::env::args().nth(1).unwrap_or("localhost:8000".to_owned());
+    Backport::run(|machine| {
+        machine.prepare_tcp_server(address, || Greeter)?;
+        Ok(())
+    })
+}

@@ -1,0 +1,26 @@
+//! The echo server on standard input and output: one client, who is whoever started it.
+//!
+//! Run it:      cargo run --example stdio_echo
+//! Talk to it:  type a line; or: printf hi | cargo run -q --example stdio_echo
+//! Stop it:     end its input (Ctrl-D; on Windows Ctrl-Z and Enter), or Ctrl-C
+
+use backport::{Adapter, Backport, Client, Result};
+
+struct Echo;
+
+impl Adapter for Echo {
+    fn receiving(&mut self, client: &Client, data: &[u8]) -> Result {
+        client.write(b"Client sent: ")?;
+        client.write(data)?;
+        Ok(())
+    }
+}
+
+fn main() -> Result {
+    // The log goes to stderr: stdout belongs to the client.
+    env_logger::init();
+    Backport::run(|machine| {
+        machine.prepare_stdio_server(|| Echo)?;
+        Ok(())
+    })
+}

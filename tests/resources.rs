@@ -1,0 +1,419 @@
+//! What only the system sees: descriptors, threads, system calls; each test with a process of its own.
+
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use backport::{Client, Error, Machine};
+use log::Level;
+use parking_lot::Mutex;
+use support::child::{command, exit, has, is_child, say, wait_for_parent, Child};
+use support::{eventually, in_time, next, serve, Echo, Peer, Watch};
+
+fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+fn threads() -> usize {
+    fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+/// Runs the child of that name and expects it to succeed.
+#[track_caller]
+fn alone(role: &str) {
+    let mut child = Child::start(role);
+    child.go_on();
+    child.assert_exit(0);
+}
+
+#[test]
+fn child_counts() {
+    if !is_child("child_counts") {
+        return;
+    }
+    let before = (descriptors(), threads());
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let served = serve(move || watched.around(Echo));
+    // The watcher and the rest that stays are there from the second client on.
+    served.assert_echoes();
+    std::thread::sleep(Duration::from_millis(300));
+    served.wait_until_empty();
+    eventually("the first worker has gone", || served.machine().stats().threads <= 2);
+    let base = (descriptors(), threads());
+
+    // One descriptor a client.
+    let peers: Vec<_> = (0..50).map(|_| served.connect()).collect();
+    peers.iter().for_each(|peer| peer.assert_echo(b"x"));
+    assert!(
+        descriptors() <= base.0 + 2 * 50 + 3,
+        "{} for 50 clients and their peers",
+        descriptors() - base.0
+    );
+    drop(peers);
+    for round in 0..100 {
+        let peer = served.connect();
+        match round % 4 {
+            0 => peer.reset(),
+            1 => drop(peer),
+            2 => peer.assert_echo(b"echo"),
+            _ => served.server.clients().iter().for_each(Client::close),
+        }
+    }
+    watch.assert_settled(&served);
+    eventually("descriptors and threads are back at their baseline", || {
+        (descriptors(), threads()) <= (base.0 + 3, base.1 + 1)
+    });
+    served.stop().unwrap();
+    eventually("and at nothing after the stop", || (descriptors(), threads()) == before);
+    exit(0);
+}
+
+#[test]
+fn descriptors_and_threads_go_with_the_clients_and_the_machine() {
+    alone("child_counts");
+}
+
+#[test]
+fn child_closes_to_a_silent_peer() {
+    if !is_child("child_closes_to_a_silent_peer") {
+        return;
+    }
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let served = serve(move || watched.around(Echo));
+    let peer = served.connect();
+    peer.assert_echo(b"x");
+    let before = descriptors();
+    let client = next(&watch.opened);
+    let start = Instant::now();
+    client.close();
+    eventually("the descriptor is free", || descriptors() < before);
+    assert!(start.elapsed() < Duration::from_millis(1500 + 1000), "{:?}", start.elapsed());
+    assert_eq!(peer.read_to_end(), b"");
+    exit(0);
+}
+
+#[test]
+fn close_to_a_silent_peer_frees_the_descriptor() {
+    alone("child_closes_to_a_silent_peer");
+}
+
+#[test]
+fn child_keeps_handles() {
+    if !is_child("child_keeps_handles") {
+        return;
+    }
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let served = serve(move || watched.around(Echo));
+    served.assert_echoes();
+    served.wait_until_empty();
+    let base = descriptors();
+    let mut kept = vec![next(&watch.opened)];
+    for _ in 0..50 {
+        served.connect().assert_echo(b"x");
+        kept.push(next(&watch.opened));
+    }
+    served.wait_until_empty();
+    eventually("no descriptor is pinned", || descriptors() <= base + 3);
+    assert!(kept.iter().all(|client| client.is_closed() && client.write("x").is_err()));
+    exit(0);
+}
+
+#[test]
+fn handles_that_are_kept_pin_no_descriptor() {
+    alone("child_keeps_handles");
+}
+
+#[test]
+fn child_has_a_thousand_clients() {
+    if !is_child("child_has_a_thousand_clients") {
+        return;
+    }
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let served = serve(move || watched.around(Echo));
+    // Those who have never sent and those who have; all are parked by the time of the stop.
+    let peers: Vec<_> = (0..1000).map(|_| served.connect()).collect();
+    peers.iter().step_by(2).for_each(|peer| peer.assert_echo(b"x"));
+    (0..1000).for_each(|_| drop(next(&watch.opened)));
+    std::thread::sleep(Duration::from_millis(1100));
+    let start = Instant::now();
+    served.stop().unwrap();
+    let took = start.elapsed();
+    watch.assert_balanced();
+    assert!(watch.closed.try_iter().all(|reason| reason == "Stopping"));
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    exit(0);
+}
+
+#[test]
+fn a_thousand_idle_clients_stop_within_a_second() {
+    // Two descriptors a client, both ends being in there: over the usual soft limit.
+    let raise = ["sh", "-c", "ulimit -n 4096; exec \"$0\" \"$@\""];
+    let mut child = Child::start_as(command(&raise, "child_has_a_thousand_clients"));
+    child.assert_exit(0);
+}
+
+#[test]
+fn child_has_a_bad_logger() {
+    struct Bad(AtomicUsize);
+    impl log::Log for Bad {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, _: &log::Record<'_>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            // Without the panic hook, which would print each of them.
+            std::panic::resume_unwind(Box::new("in the logger, on purpose"));
+        }
+        fn flush(&self) {}
+    }
+    static BAD: Bad = Bad(AtomicUsize::new(0));
+
+    if !is_child("child_has_a_bad_logger") {
+        return;
+    }
+    log::set_logger(&BAD).unwrap();
+    log::set_max_level(std::env::var("LEVEL").unwrap().parse().unwrap());
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let served = serve(move || {
+        watched.around(backport::receiving(|client, data| match data {
+            b"fail" => Err("on purpose".into()),
+            b"panic" => std::panic::resume_unwind(Box::new("on purpose")),
+            data => Ok(client.write(data)?),
+        }))
+    });
+    served.machine().prepare_timeout(Duration::ZERO, || std::panic::resume_unwind(Box::new("on purpose")));
+    let bystander = served.connect();
+    bystander.assert_echo(b"before");
+    for word in ["fail", "panic"] {
+        let peer = served.connect();
+        peer.send(word);
+        peer.wait_for_end();
+    }
+    served.connect().reset();
+    bystander.assert_echo(b"after");
+    served.assert_echoes();
+    drop(bystander);
+    watch.assert_settled(&served);
+    served.stop().unwrap();
+    assert!(BAD.0.load(Ordering::SeqCst) > 10);
+    exit(0);
+}
+
+#[test]
+fn a_logger_that_panics_costs_no_client_and_no_server() {
+    // At trace, the crates that this one builds on have something to say too.
+    for level in ["debug", "trace"] {
+        let mut command = command(&[], "child_has_a_bad_logger");
+        command.env("LEVEL", level);
+        let mut child = Child::start_as(command);
+        let status = child.wait();
+        assert!(status.success(), "{level}: {status}");
+    }
+}
+
+/// A child under strace, which writes to a file; the file's path.
+fn traced(options: &[&str], role: &str) -> (Child, PathBuf) {
+    let path = std::env::temp_dir().join(format!("backport-{role}-{}.strace", std::process::id()));
+    let mut wrapper = vec!["strace", "-f", "-o", path.to_str().unwrap()];
+    wrapper.extend(options);
+    (Child::start_as(command(&wrapper, role)), path)
+}
+
+fn take(path: PathBuf) -> String {
+    let text = fs::read_to_string(&path).unwrap();
+    fs::remove_file(path).unwrap();
+    text
+}
+
+#[test]
+fn child_idles() {
+    if !is_child("child_idles") {
+        return;
+    }
+    let served = serve(|| Echo);
+    served.machine().prepare_stdio_server(|| Echo).unwrap();
+    served.machine().prepare_interval(Duration::from_secs(3600), |_| ());
+    say(served.address());
+    // The end of its standard input is the end of one server; the other is stopped then.
+    eventually("the parent lets go", || {
+        std::thread::sleep(Duration::from_secs(10));
+        served.machine().servers().len() == 1
+    });
+    served.stop().unwrap();
+    exit(0);
+}
+
+#[test]
+fn an_idle_machine_makes_no_system_calls() {
+    if !has("strace") {
+        return;
+    }
+    let (mut child, path) = traced(&["-ttt"], "child_idles");
+    let address = child.address();
+    let peers: Vec<_> = (0..5).map(|_| Peer::connect(address)).collect();
+    peers.iter().take(3).for_each(|peer| peer.assert_echo(b"x"));
+    std::thread::sleep(Duration::from_millis(5200));
+    drop(peers);
+    child.go_on();
+    child.assert_exit(0);
+    let trace = take(path);
+    let times: Vec<f64> =
+        trace.lines().filter_map(|line| line.split_whitespace().nth(1)?.parse().ok()).collect();
+    let longest = times.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
+    assert!(times.len() > 100 && longest >= 3.0, "the longest silence was {longest} s");
+}
+
+#[test]
+fn child_has_the_defaults() {
+    if is_child("child_has_the_defaults") {
+        let served = serve(|| Echo);
+        served.assert_echoes();
+        served.stop().unwrap();
+        exit(0);
+    }
+}
+
+#[test]
+fn sockets_have_the_documented_defaults() {
+    if !has("strace") {
+        return;
+    }
+    let (mut child, path) =
+        traced(&["-e", "trace=setsockopt,listen,sendto,dup,fcntl"], "child_has_the_defaults");
+    child.assert_exit(0);
+    let trace = take(path);
+    for expected in ["TCP_NODELAY, [1]", "SO_KEEPALIVE, [1]", "TCP_KEEPIDLE, [60]", ", 4096)", "MSG_NOSIGNAL"]
+    {
+        assert!(trace.contains(expected), "{expected} is not in\n{trace}");
+    }
+    assert!(!trace.contains("SO_REUSEPORT, [1]"), "{trace}");
+}
+
+/// Two echo servers; says both addresses, then how `run` ended.
+#[test]
+fn child_has_two_servers() {
+    struct Count;
+    static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    impl log::Log for Count {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            if record.level() == Level::Warn {
+                WARNINGS.lock().push(record.args().to_string());
+            }
+        }
+        fn flush(&self) {}
+    }
+    if !is_child("child_has_two_servers") {
+        return;
+    }
+    log::set_logger(&Count).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    let machine = Machine::new();
+    for _ in 0..2 {
+        say(machine.prepare_tcp_server("127.0.0.1:0", || Echo).unwrap().local_addr());
+    }
+    let running = machine.start().unwrap();
+    wait_for_parent();
+    let result = in_time("the machine ends", || running.stop());
+    say(match result.as_ref().map_err(|error| error.downcast_ref()) {
+        Ok(()) => "ok".to_owned(),
+        Err(Some(error @ Error::Server { .. })) => error.to_string(),
+        Err(error) => format!("{error:?}"),
+    });
+    say(WARNINGS.lock().len());
+    exit(0);
+}
+
+#[test]
+fn a_listener_that_goes_bad_ends_its_server_and_no_other() {
+    if !has("strace") {
+        return;
+    }
+    // The fourth accept of each acceptor's thread: its second client's.
+    let inject = ["-e", "trace=accept4", "-e", "inject=accept4:error=EBADF:when=4+"];
+    let (mut child, path) = traced(&inject, "child_has_two_servers");
+    let (bad, good) = (child.address(), child.address());
+    let stays = Peer::connect(good);
+    stays.assert_echo(b"other server");
+    let goes = Peer::connect(bad);
+    goes.assert_echo(b"this server");
+    // This one may see the reset of the listener's end.
+    drop(Peer::try_connect(bad));
+    assert_eq!(goes.read_to_end(), b"");
+    eventually("its listener is closed", || Peer::try_connect(bad).is_err());
+    stays.assert_echo(b"not me");
+    child.go_on();
+    assert_eq!(stays.read_to_end(), b"");
+    child.expect(&format!("the server tcp {bad} ended with an error"));
+    child.assert_exit(0);
+    drop(take(path));
+}
+
+#[test]
+fn accepting_recovers_from_a_lack_of_descriptors_with_one_warning() {
+    if !has("strace") {
+        return;
+    }
+    let inject = ["-e", "trace=accept4", "-e", "inject=accept4:error=EMFILE:when=2..4"];
+    let (mut child, path) = traced(&inject, "child_has_two_servers");
+    let address = child.address();
+    child.address();
+    let peers: Vec<_> = (0..5).map(|_| Peer::connect(address)).collect();
+    peers.iter().for_each(|peer| peer.assert_echo(b"served"));
+    drop(peers);
+    child.go_on();
+    child.expect("ok");
+    child.expect("1");
+    child.assert_exit(0);
+    drop(take(path));
+}
+
+#[test]
+fn connections_that_died_in_the_queue_are_skipped() {
+    if !has("strace") {
+        return;
+    }
+    for error in ["ECONNABORTED", "EPROTO", "ENETDOWN", "ETIMEDOUT", "EPERM"] {
+        let inject = format!("inject=accept4:error={error}:when=2..3");
+        let (mut child, path) = traced(&["-e", "trace=accept4", "-e", &inject], "child_has_two_servers");
+        let address = child.address();
+        child.address();
+        Peer::connect(address).assert_echo(b"the next one");
+        child.go_on();
+        child.expect("ok");
+        child.expect("0");
+        child.assert_exit(0);
+        drop(take(path));
+    }
+}
+
+#[test]
+fn interrupted_system_calls_lose_nothing() {
+    if !has("strace") {
+        return;
+    }
+    let inject = "inject=recvfrom,sendto:error=EINTR:when=3+3";
+    let (mut child, path) = traced(&["-e", "trace=recvfrom,sendto", "-e", inject], "child_has_two_servers");
+    let address = child.address();
+    child.address();
+    let peer = Peer::connect(address);
+    for size in 0..300 {
+        peer.assert_echo(&support::pattern(1 + size * 13));
+    }
+    child.go_on();
+    child.expect("ok");
+    child.assert_exit(0);
+    drop(take(path));
+}

@@ -1,0 +1,224 @@
+//! Signals (P11), each test with a process of its own.
+
+#![cfg(unix)]
+
+mod support;
+
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use backport::{Adapter, Backport, Client, Closing, Error, Machine, Result};
+use support::child::{command, exit, is_child, say, Child};
+use support::{Echo, Peer, DEADLINE};
+
+const INT: i32 = 2;
+const TERM: i32 = 15;
+/// Longer than what counts as one burst.
+const A_WHILE: Duration = Duration::from_millis(250);
+
+/// Says how it is called; at `stuck` it doesn't come back for long.
+struct Tell;
+
+impl Adapter for Tell {
+    fn opening(&mut self, _: &Client) -> Result {
+        say("opening");
+        Ok(())
+    }
+    fn receiving(&mut self, client: &Client, data: &[u8]) -> Result {
+        if data == b"stuck" {
+            say("stuck");
+            thread::sleep(DEADLINE * 2);
+        }
+        Ok(client.write(data)?)
+    }
+    fn closing(&mut self, _: &Client, reason: &Closing) {
+        say(format_args!("closing: {reason}"));
+    }
+}
+
+fn run_until_stopped() -> Result {
+    Backport::run(|machine| {
+        machine.set_drain_timeout(DEADLINE);
+        let server = machine.prepare_tcp_server("127.0.0.1:0", || Tell)?;
+        say(server.local_addr());
+        Ok(())
+    })
+}
+
+#[test]
+fn child_serves() {
+    if is_child("child_serves") {
+        exit(run_until_stopped().map_or(3, |()| 0));
+    }
+}
+
+#[test]
+fn sigint_and_sigterm_stop_gracefully_with_every_closing() {
+    for name in ["INT", "TERM"] {
+        let mut child = Child::start("child_serves");
+        let address = child.address();
+        let peers: Vec<_> = (0..3).map(|_| Peer::connect(address)).collect();
+        peers.iter().for_each(|_| child.expect("opening"));
+        child.signal(name);
+        peers.iter().for_each(|_| child.expect("closing: the server is stopping"));
+        peers.iter().for_each(|peer| assert_eq!(peer.read_to_end(), b""));
+        drop(peers);
+        child.assert_exit(0);
+        assert!(child.rest().is_empty());
+    }
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once_with_its_status() {
+    for (first, second, status) in [("INT", "INT", 130), ("TERM", "TERM", 143), ("TERM", "INT", 130)] {
+        let mut child = Child::start("child_serves");
+        let address = child.address();
+        let stuck = Peer::connect(address);
+        let other = Peer::connect(address);
+        stuck.send(b"stuck");
+        let mut said = [child.hear(), child.hear(), child.hear()];
+        said.sort();
+        assert_eq!(said, ["opening", "opening", "stuck"]);
+        child.signal(first);
+        // The first has taken effect, and is a while ago.
+        child.expect("closing: the server is stopping");
+        drop(other);
+        thread::sleep(A_WHILE);
+        child.signal(second);
+        child.assert_exit(status);
+    }
+}
+
+#[test]
+fn a_burst_of_a_thousand_signals_is_one_stop() {
+    for name in ["INT", "TERM"] {
+        let mut child = Child::start("child_serves");
+        let address = child.address();
+        let peers: Vec<_> = (0..3).map(|_| Peer::connect(address)).collect();
+        peers.iter().for_each(|_| child.expect("opening"));
+        let script =
+            format!("i=0; while [ $i -lt 1000 ]; do kill -{name} {} || exit 0; i=$((i+1)); done", child.id());
+        Command::new("sh").args(["-c", &script]).stderr(std::process::Stdio::null()).status().unwrap();
+        peers.iter().for_each(|_| child.expect("closing: the server is stopping"));
+        drop(peers);
+        child.assert_exit(0);
+        assert!(child.rest().is_empty());
+    }
+}
+
+#[test]
+fn a_sighup_that_is_ignored_at_the_start_stays_ignored() {
+    let ignoring = ["sh", "-c", "trap '' HUP; exec \"$0\" \"$@\""];
+    let mut child = Child::start_as(command(&ignoring, "child_serves"));
+    let address = child.address();
+    child.signal("HUP");
+    thread::sleep(A_WHILE);
+    Peer::connect(address).assert_echo(b"still there");
+    child.signal("TERM");
+    child.assert_exit(0);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_sighup_stops_gracefully_otherwise() {
+    let mut child = Child::start("child_serves");
+    child.address();
+    child.signal("HUP");
+    child.assert_exit(0);
+}
+
+#[test]
+fn an_interrupt_works_in_a_job_that_the_shell_put_in_the_background() {
+    let ignoring = ["sh", "-c", "trap '' INT; exec \"$0\" \"$@\""];
+    let mut child = Child::start_as(command(&ignoring, "child_serves"));
+    child.address();
+    child.signal("INT");
+    child.assert_exit(0);
+}
+
+#[test]
+fn child_outlives_its_machine() {
+    if is_child("child_outlives_its_machine") {
+        Backport::run(|_| Ok(())).unwrap();
+        say("returned");
+        thread::sleep(DEADLINE * 2);
+        exit(0);
+    }
+}
+
+#[test]
+fn signals_have_their_default_effect_once_run_has_returned() {
+    for (name, number) in [("INT", INT), ("TERM", TERM)] {
+        let mut child = Child::start("child_outlives_its_machine");
+        child.expect("returned");
+        child.signal(name);
+        child.assert_killed_by(number);
+    }
+}
+
+#[test]
+fn child_runs_twice() {
+    if is_child("child_runs_twice") {
+        run_until_stopped().unwrap();
+        say("again");
+        exit(run_until_stopped().map_or(3, |()| 0));
+    }
+}
+
+#[test]
+fn a_second_run_in_a_process_is_stopped_by_its_first_signal() {
+    let mut child = Child::start("child_runs_twice");
+    child.address();
+    child.signal("INT");
+    child.expect("again");
+    child.address();
+    child.signal("INT");
+    child.assert_exit(0);
+}
+
+#[test]
+fn child_runs_a_machine_alone() {
+    if is_child("child_runs_a_machine_alone") {
+        let machine = Machine::new();
+        say(machine.prepare_tcp_server("127.0.0.1:0", || Echo).unwrap().local_addr());
+        machine.run().unwrap();
+        exit(0);
+    }
+}
+
+#[test]
+fn a_machine_alone_touches_no_signals() {
+    for (name, number) in [("INT", INT), ("TERM", TERM)] {
+        let mut child = Child::start("child_runs_a_machine_alone");
+        Peer::connect(child.address()).assert_echo(b"up");
+        child.signal(name);
+        let status = child.wait();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(number), "{status}");
+    }
+}
+
+#[test]
+fn child_has_its_own_handler() {
+    if is_child("child_has_its_own_handler") {
+        ctrlc::set_handler(|| {
+            say("its own handler");
+            exit(7);
+        })
+        .unwrap();
+        let error = Backport::run(|_| panic!("the setup must not run")).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Error::HandlerTaken)), "{error}");
+        say(&error);
+        thread::sleep(DEADLINE * 2);
+    }
+}
+
+#[test]
+fn a_handler_that_the_program_has_is_a_clear_error_and_kept() {
+    let mut child = Child::start("child_has_its_own_handler");
+    let error = child.hear();
+    assert!(error.contains("SIGINT") && error.contains("Machine::run"), "{error}");
+    child.signal("INT");
+    child.expect("its own handler");
+    child.assert_exit(7);
+}

@@ -1,0 +1,152 @@
+//! Addresses: what is listened on, who is at the far end, and errors that name the address.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+
+use backport::{Machine, TcpServer};
+
+use crate::support::{next, Echo, Peer, Watch};
+
+/// The error of listening there.
+#[track_caller]
+fn refusal(address: impl ToSocketAddrs + std::fmt::Debug) -> io::Error {
+    Machine::new().prepare_tcp_server(address, || Echo).unwrap_err()
+}
+
+#[test]
+fn a_port_in_use_is_an_error_that_names_the_address() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let error = refusal(address);
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+    // Also a port of our own.
+    let machine = Machine::new();
+    let ours = machine.prepare_tcp_server("127.0.0.1:0", || Echo).unwrap();
+    assert_eq!(refusal(ours.local_addr()).kind(), io::ErrorKind::AddrInUse);
+}
+
+#[test]
+fn addresses_that_cannot_be_listened_on_have_distinct_errors_that_name_them() {
+    // TEST-NET-1, which is nobody's (RFC 5737).
+    let foreign = refusal("192.0.2.1:0");
+    assert_eq!(foreign.kind(), io::ErrorKind::AddrNotAvailable);
+    assert!(foreign.to_string().contains("192.0.2.1"), "{foreign}");
+
+    // A name that never resolves (RFC 6761).
+    let host = refusal("no-such-host.invalid:80");
+    assert!(host.to_string().contains("no-such-host.invalid:80"), "{host}");
+
+    for bad in ["127.0.0.1:not-a-port", "127.0.0.1:99999", "127.0.0.1", ""] {
+        let error = refusal(bad);
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{bad}: {error}");
+        assert!(error.to_string().contains(&format!("{bad:?}")), "{bad}: {error}");
+    }
+
+    let none = refusal(&[][..] as &[SocketAddr]);
+    assert_eq!(none.kind(), io::ErrorKind::AddrNotAvailable);
+    assert!(none.to_string().contains("no address"), "{none}");
+}
+
+#[test]
+fn a_failed_prepare_leaves_the_machine_usable_and_without_a_server() {
+    let machine = Machine::new();
+    machine.prepare_tcp_server("192.0.2.1:0", || Echo).unwrap_err();
+    assert!(machine.servers().is_empty());
+    let server = machine.prepare_tcp_server("127.0.0.1:0", || Echo).unwrap();
+    let running = machine.start().unwrap();
+    Peer::connect(server.local_addr()).assert_echo(b"fine");
+    running.stop().unwrap();
+}
+
+#[test]
+fn localhost_answers_on_both_families_on_one_port() {
+    let resolved: Vec<SocketAddr> = "localhost:0".to_socket_addrs().unwrap().collect();
+    let machine = Machine::new();
+    let server = machine.prepare_tcp_server("localhost:0", || Echo).unwrap();
+    let _running = machine.start().unwrap();
+    let port = server.local_addr().port();
+    assert_ne!(port, 0);
+    let mut families = 0;
+    for address in server.local_addrs() {
+        assert_eq!(address.port(), port);
+        Peer::connect(*address).assert_echo(b"family");
+        families += 1;
+    }
+    let v6 = TcpListener::bind("[::1]:0").is_ok() && resolved.iter().any(SocketAddr::is_ipv6);
+    let v4 = resolved.iter().any(SocketAddr::is_ipv4);
+    assert_eq!(families, usize::from(v4) + usize::from(v6), "{resolved:?}");
+    assert!(server.name().contains(&port.to_string()), "{}", server.name());
+}
+
+#[test]
+fn a_v4_peer_of_a_dual_stack_listener_is_shown_as_v4() {
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let machine = Machine::new();
+    let Ok(server) = machine.prepare_tcp_server("[::]:0", move || watched.around(Echo)) else {
+        assert!(TcpListener::bind("[::1]:0").is_err(), "there is IPv6, and [::] is refused");
+        return;
+    };
+    let _running = machine.start().unwrap();
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let peer = Peer::connect((loopback, server.local_addr().port()).into());
+    peer.assert_echo(b"v4");
+    let client = next(&watch.opened);
+    assert_eq!(client.remote().ip(), Some(loopback));
+    assert_eq!(client.remote().to_string(), peer.address().to_string());
+    let backport::Remote::Tcp { local, .. } = client.remote() else { panic!("not TCP") };
+    assert_eq!(local.ip(), loopback);
+    if let Ok(peer) = Peer::try_connect(SocketAddr::new("::1".parse().unwrap(), server.local_addr().port())) {
+        peer.assert_echo(b"v6");
+    }
+}
+
+#[test]
+fn both_wildcards_share_a_port() {
+    let machine = Machine::new();
+    let addresses: [SocketAddr; 2] = ["0.0.0.0:0".parse().unwrap(), "[::]:0".parse().unwrap()];
+    let server = machine.prepare_tcp_server(&addresses[..], || Echo).unwrap();
+    let _running = machine.start().unwrap();
+    let port = server.local_addr().port();
+    assert!(server.local_addrs().iter().all(|address| address.port() == port));
+    Peer::connect((Ipv4Addr::LOCALHOST, port).into()).assert_echo(b"v4");
+}
+
+#[test]
+fn a_listener_that_is_bound_already_is_served_from() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // It waits in the queue of what another process handed over, say.
+    let early = Peer::connect(address);
+    early.send(b"early");
+    let machine = Machine::new();
+    let server = machine.prepare(TcpServer::from_listener(listener, || Echo)).unwrap();
+    assert_eq!(server.local_addr(), address);
+    let running = machine.start().unwrap();
+    assert_eq!(early.read(5), b"early");
+    Peer::connect(address).assert_echo(b"late");
+    running.stop().unwrap();
+    assert!(Peer::try_connect(address).is_err());
+}
+
+#[test]
+#[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
+fn a_port_is_shared_where_both_ask_for_it_and_not_by_default() {
+    let machine = Machine::new();
+    let first = machine.prepare(TcpServer::new("127.0.0.1:0", || Echo).reuse_port(true)).unwrap();
+    let address = first.local_addr();
+    machine.prepare(TcpServer::new(address, || Echo).reuse_port(true)).unwrap();
+    assert_eq!(refusal(address).kind(), io::ErrorKind::AddrInUse);
+    assert_eq!(machine.servers().len(), 2);
+}
+
+#[test]
+fn handles_show_themselves() {
+    let machine = Machine::new();
+    let server = machine.prepare_tcp_server("127.0.0.1:0", || Echo).unwrap();
+    assert_eq!(server.name(), format!("tcp {}", server.local_addr()));
+    assert!(format!("{machine:?}").contains(&server.name()));
+    assert!(format!("{server:?}").contains(&server.local_addr().to_string()));
+    drop(format!("{:?}", TcpServer::new("127.0.0.1:0", || Echo)));
+}

@@ -1,0 +1,169 @@
+//! Servers that users bring: threads, stopping, hooks.
+
+use std::io;
+use std::time::Duration;
+
+use backport::{Control, Machine, Server};
+use crossbeam_channel::{bounded, select, unbounded, Receiver, Sender};
+
+use crate::support::{eventually, in_time, next, nothing};
+
+/// A server from a closure.
+struct Custom<F>(F);
+
+impl<T, F: FnOnce(Control) -> io::Result<T> + Send + 'static> Server for Custom<F> {
+    type Handle = T;
+
+    fn prepare(self, control: Control) -> io::Result<T> {
+        (self.0)(control)
+    }
+}
+
+/// One thread, which doubles what it gets until it shall stop.
+fn doubler(control: Control) -> io::Result<(Sender<u32>, Receiver<u32>)> {
+    let (input, requests) = bounded::<u32>(1);
+    let (replies, output) = bounded(1);
+    let stopping = control.stopping();
+    control.spawn("doubler", move || {
+        assert_eq!(std::thread::current().name(), Some("backport-doubler"));
+        loop {
+            select! {
+                recv(requests) -> request => replies.send(request.unwrap() * 2).unwrap(),
+                recv(stopping) -> _ => break,
+            }
+        }
+    })?;
+    Ok((input, output))
+}
+
+#[test]
+fn a_server_of_ones_own_serves_and_stops_with_the_machine() {
+    let machine = Machine::new();
+    let (input, output) = machine.prepare(Custom(doubler)).unwrap();
+    input.send(21).unwrap();
+    // Its thread starts when the machine does.
+    nothing(&output);
+    let running = machine.start().unwrap();
+    assert_eq!(next(&output), 42);
+    assert_eq!(machine.servers().len(), 1);
+    assert_eq!(machine.servers()[0].client_count(), 0);
+    in_time("the machine stops", || running.stop()).unwrap();
+    assert!(output.recv().is_err(), "its thread has ended");
+}
+
+#[test]
+fn a_server_of_ones_own_stops_alone_and_stops_the_machine_as_the_last() {
+    let machine = Machine::new();
+    let (_handle, stays) = machine
+        .prepare(Custom(|control: Control| {
+            control.set_name("stays");
+            let handles = doubler(control.clone())?;
+            Ok((handles, control.handle()))
+        }))
+        .unwrap();
+    let goes = machine
+        .prepare(Custom(|control: Control| {
+            control.set_name("goes");
+            let ending = control.clone();
+            control.spawn("goes", move || assert!(ending.stopping().recv().is_err()))?;
+            Ok(control)
+        }))
+        .unwrap();
+    let running = machine.start().unwrap();
+    assert_eq!(machine.servers().iter().map(|server| server.name()).collect::<Vec<_>>(), ["stays", "goes"]);
+    assert!(!goes.is_stopping());
+    goes.stop();
+    goes.stop();
+    assert!(goes.is_stopping() && goes.handle().is_stopped());
+    eventually("it has left", || machine.servers().len() == 1);
+    assert!(!machine.is_stopped());
+    goes.spawn("late", || ()).unwrap_err();
+    stays.stop();
+    in_time("the machine ends", || running.join()).unwrap();
+}
+
+#[test]
+fn hooks_run_once_at_the_stop_and_at_once_after_it() {
+    let (sender, hooked) = unbounded();
+    let (late, machine) = (sender.clone(), Machine::new());
+    let control = machine
+        .prepare(Custom(move |control: Control| {
+            // A thread that only the hook gets out of its wait.
+            let (keeper, gate) = bounded::<()>(0);
+            control.spawn("waits", move || assert!(gate.recv().is_err()))?;
+            control.on_stop(move || {
+                sender.send("first").unwrap();
+                drop(keeper);
+            });
+            control.on_stop(|| panic!("a hook panics, on purpose"));
+            Ok(control)
+        }))
+        .unwrap();
+    let running = machine.start().unwrap();
+    nothing(&hooked);
+    in_time("the machine stops", || running.stop()).unwrap();
+    assert_eq!(hooked.try_iter().collect::<Vec<_>>(), ["first"]);
+    control.on_stop(move || late.send("late").unwrap());
+    assert_eq!(hooked.try_recv(), Ok("late"));
+}
+
+#[test]
+fn a_panic_in_a_servers_thread_ends_that_thread() {
+    let machine = Machine::new();
+    machine.prepare(Custom(|control: Control| control.spawn("bad", || panic!("on purpose")))).unwrap();
+    let other = machine.prepare(Custom(doubler)).unwrap();
+    let running = machine.start().unwrap();
+    eventually("the server has ended", || machine.servers().len() == 1);
+    other.0.send(4).unwrap();
+    assert_eq!(next(&other.1), 8);
+    in_time("the machine stops", || running.stop()).unwrap();
+}
+
+#[test]
+fn a_server_whose_threads_have_ended_has_ended() {
+    let machine = Machine::new();
+    machine.prepare(Custom(|control: Control| control.spawn("brief", || ()))).unwrap();
+    machine.prepare(Custom(|_| Ok(()))).unwrap();
+    in_time("run returns", move || machine.run()).unwrap();
+}
+
+#[test]
+fn an_error_of_prepare_is_passed_on_and_leaves_no_server() {
+    let machine = Machine::new();
+    let error = machine
+        .prepare(Custom(|control: Control| {
+            control.spawn("in vain", || ())?;
+            Err::<(), _>(io::Error::other("no serial port"))
+        }))
+        .unwrap_err();
+    assert_eq!(error.to_string(), "no serial port");
+    assert!(machine.servers().is_empty());
+}
+
+#[test]
+fn a_thread_that_ignores_the_stop_is_reported_by_name() {
+    let machine = Machine::new();
+    machine.set_drain_timeout(Duration::from_millis(300));
+    let (keeper, gate) = bounded::<()>(0);
+    machine
+        .prepare(Custom(move |control: Control| control.spawn("deaf", move || assert!(gate.recv().is_err()))))
+        .unwrap();
+    let running = machine.start().unwrap();
+    let error = in_time("the machine gives up", || running.stop()).unwrap_err();
+    let Some(backport::Error::Stuck { threads, .. }) = error.downcast_ref() else { panic!("{error}") };
+    assert_eq!(threads, &["backport-deaf"]);
+    drop(keeper);
+}
+
+#[test]
+fn a_server_is_prepared_on_a_machine_that_runs() {
+    let machine = Machine::new();
+    let first = machine.prepare(Custom(doubler)).unwrap();
+    let running = machine.start().unwrap();
+    let second = machine.prepare(Custom(doubler)).unwrap();
+    second.0.send(5).unwrap();
+    assert_eq!(next(&second.1), 10);
+    first.0.send(6).unwrap();
+    assert_eq!(next(&first.1), 12);
+    in_time("the machine stops", || running.stop()).unwrap();
+}

@@ -1,0 +1,373 @@
+//! Frames: every framing against every split of its bytes, its limits, and the ends of streams.
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use backport::framing::{ContentLength, Delimited, Endian, FrameError, Framing, LengthPrefixed, Lines};
+use backport::{receiving, testing, Adapter, BoxError, Client, Closing, Input, Result};
+use crossbeam_channel::{unbounded, Receiver};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// Feeds `stream` in pieces, as `Framed` and `Input` do: what is left comes again with more.
+fn decode_split(framing: &mut impl Framing, stream: &[u8], cuts: &[usize]) -> Result<Vec<Vec<u8>>> {
+    let (mut frames, mut start, mut end) = (Vec::new(), 0, 0);
+    let mut cuts = cuts.iter().copied().cycle();
+    while end < stream.len() {
+        end = (end + cuts.next().unwrap_or(1).max(1)).min(stream.len());
+        while start < end {
+            let Some(frame) = framing.decode(&stream[start..end])? else { break };
+            frames.push(stream[start..end][frame.payload].to_vec());
+            start += frame.used;
+        }
+    }
+    if let Some(frame) = framing.decode_end(&stream[start..])? {
+        frames.push(stream[start..][frame.payload].to_vec());
+    }
+    Ok(frames)
+}
+
+fn encode(framing: &impl Framing, payloads: &[Vec<u8>]) -> Vec<u8> {
+    let mut stream = Vec::new();
+    for payload in payloads {
+        let mut records = 0;
+        let mut send = |parts: &[&[u8]]| {
+            records += 1;
+            parts.iter().for_each(|part| stream.extend_from_slice(part));
+            Ok(())
+        };
+        framing.encode(payload, &mut send).unwrap();
+        assert_eq!(records, 1, "a frame is one record");
+    }
+    stream
+}
+
+/// What the payloads come back as, whatever the split.
+fn round_trip(mut framing: impl Framing + Clone, payloads: &[Vec<u8>], cuts: &[usize]) {
+    let stream = encode(&framing, payloads);
+    assert_eq!(decode_split(&mut framing, &stream, cuts).unwrap(), payloads);
+}
+
+/// `Some(frames)` or the kind of error.
+type Outcome = std::result::Result<Vec<Vec<u8>>, FrameError>;
+
+fn outcome(result: Result<Vec<Vec<u8>>>) -> Outcome {
+    result.map_err(|error| error.downcast_ref::<FrameError>().unwrap().clone())
+}
+
+/// Lines, decoded by other means.
+fn lines_by_hand(stream: &[u8], limit: usize) -> Outcome {
+    let mut lines: Vec<&[u8]> = stream.split(|byte| *byte == b'\n').collect();
+    if lines.last().is_some_and(|last| last.is_empty()) {
+        lines.pop();
+    }
+    let strip = |line: &[u8]| line.strip_suffix(b"\r").unwrap_or(line).to_vec();
+    let lines: Vec<Vec<u8>> = lines.into_iter().map(strip).collect();
+    match lines.iter().find(|line| line.len() > limit) {
+        Some(_) => Err(FrameError::TooLong { limit }),
+        None => Ok(lines),
+    }
+}
+
+proptest! {
+    #[test]
+    fn lines_come_back_from_any_split(payloads in vec(vec(any::<u8>(), 0..40), 0..10), cuts in vec(1..50usize, 1..8)) {
+        let clean = |mut line: Vec<u8>| {
+            line.retain(|byte| *byte != b'\n');
+            while line.last() == Some(&b'\r') {
+                line.pop();
+            }
+            line
+        };
+        let payloads: Vec<Vec<u8>> = payloads.into_iter().map(clean).collect();
+        round_trip(Lines::default(), &payloads, &cuts);
+        round_trip(Lines::default().crlf(), &payloads, &cuts);
+    }
+
+    #[test]
+    fn any_bytes_are_the_lines_that_another_decoder_sees(
+        stream in vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..200), limit in 0..30usize, cuts in vec(1..50usize, 1..8)
+    ) {
+        let mut framing = Lines::with_limit(limit);
+        prop_assert_eq!(outcome(decode_split(&mut framing, &stream, &cuts)), lines_by_hand(&stream, limit));
+    }
+
+    #[test]
+    fn delimited_frames_come_back_from_any_split(
+        delimiter in vec(0..3u8, 1..4), payloads in vec(vec(0..4u8, 0..20), 0..10), cuts in vec(1..30usize, 1..8)
+    ) {
+        let framing = Delimited::new(&delimiter);
+        let fits = |payload: &Vec<u8>| framing.encode(payload, &mut |_| Ok(())).is_ok();
+        let payloads: Vec<Vec<u8>> = payloads.into_iter().filter(fits).collect();
+        round_trip(framing, &payloads, &cuts);
+    }
+
+    #[test]
+    fn length_prefixed_frames_come_back_from_any_split(
+        width in prop_oneof![Just(1usize), Just(2), Just(4), Just(8)], big in any::<bool>(),
+        payloads in vec(vec(any::<u8>(), 0..300), 0..10), cuts in vec(1..700usize, 1..8)
+    ) {
+        let framing = LengthPrefixed::new(width, if big { Endian::Big } else { Endian::Little });
+        let fits = |payload: &Vec<u8>| framing.encode(payload, &mut |_| Ok(())).is_ok();
+        let payloads: Vec<Vec<u8>> = payloads.into_iter().filter(fits).collect();
+        round_trip(framing, &payloads, &cuts);
+    }
+
+    #[test]
+    fn content_length_frames_come_back_from_any_split(
+        payloads in vec(vec(any::<u8>(), 0..300), 0..10), cuts in vec(1..700usize, 1..8)
+    ) {
+        round_trip(ContentLength::default(), &payloads, &cuts);
+    }
+
+    #[test]
+    fn no_bytes_make_a_framing_panic(stream in vec(any::<u8>(), 0..300), cuts in vec(1..50usize, 1..8)) {
+        drop(outcome(decode_split(&mut Lines::with_limit(20), &stream, &cuts)));
+        drop(outcome(decode_split(&mut Delimited::new("ab").limit(20), &stream, &cuts)));
+        drop(outcome(decode_split(&mut LengthPrefixed::new(1, Endian::Big).limit(100), &stream, &cuts)));
+        drop(outcome(decode_split(&mut LengthPrefixed::new(8, Endian::Little), &stream, &cuts)));
+        drop(outcome(decode_split(&mut ContentLength::with_limit(100), &stream, &cuts)));
+    }
+}
+
+#[test]
+fn a_line_of_exactly_the_limit_is_whole_and_one_more_is_too_long() {
+    for end in ["\n", "\r\n", ""] {
+        let exact = format!("{}{end}", "x".repeat(10));
+        let over = format!("{}{end}", "x".repeat(11));
+        for cut in [1, 3, 100] {
+            let mut framing = Lines::with_limit(10);
+            assert_eq!(decode_split(&mut framing, exact.as_bytes(), &[cut]).unwrap(), [b"xxxxxxxxxx"]);
+            let result = outcome(decode_split(&mut Lines::with_limit(10), over.as_bytes(), &[cut]));
+            assert_eq!(result, Err(FrameError::TooLong { limit: 10 }));
+        }
+    }
+}
+
+#[test]
+fn headers_are_read_as_the_protocols_specify() {
+    let decode =
+        |head: &str| outcome(decode_split(&mut ContentLength::with_limit(10), head.as_bytes(), &[7]));
+    let hi = Ok(vec![b"hi".to_vec()]);
+    assert_eq!(decode("Content-Length: 2\r\n\r\nhi"), hi);
+    assert_eq!(
+        decode("content-length:2\r\nContent-Type: application/vscode-jsonrpc; charset=utf-8\r\n\r\nhi"),
+        hi
+    );
+    assert_eq!(decode("X-Other: a:b\r\nContent-Length: 2\r\n\r\nhi"), hi);
+    assert_eq!(decode("Content-Length: 11\r\n\r\n"), Err(FrameError::TooLong { limit: 10 }));
+    assert_eq!(
+        decode("Content-Length: 99999999999999999999999\r\n\r\n"),
+        Err(FrameError::TooLong { limit: 10 })
+    );
+    assert_eq!(decode("Content-Length: 2\r\n\r\nh"), Err(FrameError::Truncated));
+    assert_eq!(decode("Content-Length: 2\r\n"), Err(FrameError::Truncated));
+    for bad in [
+        "Content-Length: -1",
+        "Content-Length: +1",
+        "Content-Length:",
+        "Length: 2",
+        "no colon",
+        "Content-Length: 1\r\nContent-Length: 2",
+    ] {
+        assert!(matches!(decode(&format!("{bad}\r\n\r\nhi")), Err(FrameError::Malformed(_))), "{bad}");
+    }
+    assert!(matches!(decode(&"x".repeat(9_000)), Err(FrameError::TooLong { .. })));
+}
+
+#[test]
+fn a_payload_that_cannot_be_framed_is_refused() {
+    let refused = |framing: &dyn Framing, payload: &[u8]| {
+        let error = framing.encode(payload, &mut |_| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    };
+    refused(&Lines::default(), b"two\nlines");
+    refused(&Lines::default(), b"ends in cr\r");
+    refused(&Lines::with_limit(3), b"four");
+    refused(&Delimited::new("--"), b"a--b");
+    refused(&Delimited::new("--"), b"a-");
+    refused(&LengthPrefixed::new(1, Endian::Big), &[0; 256]);
+    refused(&LengthPrefixed::default().limit(3), b"four");
+    refused(&ContentLength::with_limit(3), b"four");
+}
+
+/// Sends on each frame, and `!` when it closes.
+fn recorder() -> (impl Adapter, Receiver<String>) {
+    struct Recorder(crossbeam_channel::Sender<String>);
+    impl Adapter for Recorder {
+        fn receiving(&mut self, _: &Client, frame: &[u8]) -> Result {
+            Ok(self.0.send(String::from_utf8_lossy(frame).into_owned())?)
+        }
+        fn closing(&mut self, client: &Client, reason: &Closing) {
+            if let Closing::Failed(error) = reason {
+                let too_long = matches!(error.downcast_ref(), Some(FrameError::TooLong { .. }));
+                if too_long {
+                    client.write_line("too long").unwrap();
+                }
+            }
+        }
+    }
+    let (sender, receiver) = unbounded();
+    (Recorder(sender), receiver)
+}
+
+#[test]
+fn a_framed_adapter_gets_a_frame_a_call_and_the_last_line_at_the_end() {
+    let (adapter, frames) = recorder();
+    let mut client = testing::connect(adapter.framed(Lines::default()));
+    for chunk in ["one\ntw", "o\r", "\n\nfour\nla", "st"] {
+        client.write_all(chunk.as_bytes()).unwrap();
+    }
+    assert!(matches!(client.finish(), Closing::ByPeer));
+    assert_eq!(frames.try_iter().collect::<Vec<_>>(), ["one", "two", "", "four", "last"]);
+}
+
+#[test]
+fn a_truncated_frame_is_an_error_of_its_own_kind() {
+    let (adapter, frames) = recorder();
+    let mut client = testing::connect(adapter.framed(LengthPrefixed::default()));
+    client.write_all(b"\0\0\0\x02hi\0\0\0\x06trunc").unwrap();
+    let Closing::Failed(error) = client.finish() else { panic!("not Failed") };
+    assert_eq!(error.downcast_ref(), Some(&FrameError::Truncated));
+    assert_eq!(frames.try_iter().collect::<Vec<_>>(), ["hi"]);
+}
+
+#[test]
+fn a_line_over_the_limit_ends_the_connection_and_closing_may_still_answer() {
+    let (adapter, _frames) = recorder();
+    let mut client = testing::connect(adapter.framed(Lines::with_limit(100)));
+    client.write_all(&[b'x'; 200]).unwrap();
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).unwrap();
+    assert_eq!(reply, "too long\n");
+    let Closing::Failed(error) = client.finish() else { panic!("not Failed") };
+    assert_eq!(error.downcast_ref(), Some(&FrameError::TooLong { limit: 100 }));
+}
+
+#[test]
+fn no_frame_is_handed_over_after_close() {
+    let (sender, frames) = unbounded();
+    let adapter = receiving(move |client, frame| {
+        sender.send(frame.to_vec())?;
+        if frame == b"quit" {
+            client.close();
+        }
+        Ok(())
+    });
+    let mut client = testing::connect(adapter.framed(Lines::default()));
+    client.write_all(b"a\nquit\nb\nc\n").unwrap();
+    assert!(matches!(client.ended(), Closing::ByServer));
+    assert_eq!(frames.try_iter().collect::<Vec<_>>(), [b"a".to_vec(), b"quit".to_vec()]);
+}
+
+#[test]
+fn gathering_sends_the_replies_to_one_chunk_in_one_piece() {
+    let echo = || receiving(|client, line| Ok(client.write_line(line)?));
+    let replies = |client: &mut testing::TestClient| {
+        client.write_all(b"a\nb\nc\n").unwrap();
+        let mut buffer = [0; 100];
+        let mut read = Vec::new();
+        while read.concat() != b"a\nb\nc\n" {
+            let count = client.read(&mut buffer).unwrap();
+            read.push(buffer[..count].to_vec());
+        }
+        read.len()
+    };
+    assert_eq!(replies(&mut testing::connect(echo().framed(Lines::default()).gathering())), 1);
+    assert_eq!(replies(&mut testing::connect(echo().framed(Lines::default()))), 3);
+}
+
+#[test]
+fn a_frame_that_drips_is_cut_off_after_its_time() {
+    let (adapter, _frames) = recorder();
+    let mut client = testing::connect(adapter.framed(Lines::default()).within(Duration::from_millis(300)));
+    let dripping = std::time::Instant::now();
+    while client.write_all(b"x").is_ok() && dripping.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let Closing::Failed(error) = client.ended() else { panic!("not Failed") };
+    assert_eq!(error.downcast_ref(), Some(&FrameError::TooSlow));
+}
+
+#[test]
+fn straight_line_code_switches_from_a_head_to_a_counted_body_to_raw_bytes() {
+    struct Switching;
+    impl Adapter for Switching {
+        fn serving(&mut self, client: &Client, input: &mut Input) -> Result {
+            let mut lines = Lines::default();
+            let head = input.frame(&mut lines)?.ok_or("no head")?.to_vec();
+            let mut counted = LengthPrefixed::new(1, Endian::Big);
+            let body = input.frame(&mut counted)?.ok_or("no body")?.to_vec();
+            let mut rest = Vec::new();
+            input.read_to_end(&mut rest)?;
+            client.write_frame(&counted, [head, body, rest].join(&b'|'))?;
+            Ok(())
+        }
+    }
+    let stream = b"head\r\n\x04bodyraw\n\0bytes";
+    for split in 1..stream.len() {
+        let mut client = testing::connect(Switching);
+        client.write_all(&stream[..split]).unwrap();
+        client.write_all(&stream[split..]).unwrap();
+        client.close_write();
+        let mut reply = Vec::new();
+        client.read_to_end(&mut reply).unwrap();
+        assert_eq!(reply, b"\x14head|body|raw\n\0bytes", "split at {split}");
+    }
+}
+
+#[test]
+fn a_frame_larger_than_the_buffers_comes_whole() {
+    struct Size;
+    impl Adapter for Size {
+        fn serving(&mut self, client: &Client, input: &mut Input) -> Result {
+            while let Some(frame) = input.frame(&mut LengthPrefixed::default())? {
+                let sum: u64 = frame.iter().map(|byte| u64::from(*byte)).sum();
+                client.write_line(format!("{} {sum}", frame.len()))?;
+            }
+            Ok(())
+        }
+    }
+    let mut client = testing::connect(Size);
+    let body: Vec<u8> = (0..700_000_u32).map(|i| i.to_le_bytes()[0]).collect();
+    client.write_all(&700_000_u32.to_be_bytes()).unwrap();
+    client.write_all(&body).unwrap();
+    client.close_write();
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).unwrap();
+    let sum: u64 = body.iter().map(|byte| u64::from(*byte)).sum();
+    assert_eq!(reply, format!("700000 {sum}\n"));
+}
+
+#[test]
+fn bytes_once_searched_are_not_searched_again() {
+    // A counting framing would be no use: what counts is what `Lines` looks at. 4 MiB byte by byte
+    // take seconds if each step looks at one byte, and hours if it looks at all before it.
+    let line = vec![b'x'; 4 * 1024 * 1024];
+    let mut framing = Lines::with_limit(line.len());
+    for end in 1..=line.len() {
+        assert!(framing.decode(&line[..end]).unwrap().is_none());
+    }
+}
+
+#[test]
+fn a_framing_that_uses_no_bytes_is_an_error_and_not_a_loop() {
+    struct Stuck;
+    impl Framing for Stuck {
+        fn decode(&mut self, _: &[u8]) -> Result<Option<backport::framing::Frame>> {
+            Ok(Some(backport::framing::Frame::new(0..0, 0)))
+        }
+        fn encode(
+            &self,
+            _: &[u8],
+            _: &mut dyn FnMut(&[&[u8]]) -> std::io::Result<()>,
+        ) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut client = testing::connect(receiving(|_, _| Ok(())).framed(Stuck));
+    client.write_all(b"x").unwrap();
+    let Closing::Failed(error) = client.finish() else { panic!("not Failed") };
+    let error: BoxError = error;
+    assert!(matches!(error.downcast_ref(), Some(FrameError::Malformed(_))));
+}

@@ -1,0 +1,199 @@
+//! Intervals and timeouts (P16).
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use backport::Machine;
+use crossbeam_channel::unbounded;
+
+use crate::support::{eventually, gate, in_time, next, nothing, serve, Echo};
+
+const MS: Duration = Duration::from_millis(1);
+
+#[test]
+fn ticks_keep_a_fixed_rate_without_drift() {
+    const PERIOD: Duration = Duration::from_millis(20);
+    const COUNT: u32 = 50;
+    // On a loaded computer ticks come late, and the late ones skip others; a drift of the job's
+    // 3 ms a tick would show each time.
+    let in_rate = (0..10).any(|_| {
+        let machine = Machine::new();
+        let (sender, ticks) = unbounded();
+        machine.prepare_interval(PERIOD, move |interval| {
+            sender.send(Instant::now()).unwrap();
+            thread::sleep(3 * MS);
+            if interval.ticks() == u64::from(COUNT) {
+                interval.stop();
+            }
+        });
+        let start = Instant::now();
+        in_time("run returns", move || machine.run()).unwrap();
+        let ticks: Vec<Duration> = ticks.iter().map(|tick| tick - start).collect();
+        assert_eq!(ticks.len(), COUNT as usize);
+        for (tick, number) in ticks.iter().zip(1..) {
+            assert!(*tick >= number * PERIOD, "tick {number} came after {tick:?}");
+        }
+        *ticks.last().unwrap() < COUNT * PERIOD + 4 * PERIOD
+    });
+    assert!(in_rate, "never {COUNT} ticks at their rate");
+}
+
+#[test]
+fn an_overrun_skips_ticks_and_makes_no_burst() {
+    let machine = Machine::new();
+    let (sender, ticks) = unbounded();
+    machine.prepare_interval(20 * MS, move |interval| {
+        sender.send(Instant::now()).unwrap();
+        if interval.ticks() == 1 {
+            thread::sleep(210 * MS);
+        }
+        if interval.ticks() == 10 {
+            interval.stop();
+        }
+    });
+    let start = Instant::now();
+    in_time("run returns", move || machine.run()).unwrap();
+    let last = ticks.iter().last().unwrap() - start;
+    // Tick 1 at 20 ms, tick 2 at 240 ms, then one every 20 ms: tick 10 at 400 ms.
+    assert!(last >= 400 * MS, "ten ticks within {last:?}");
+}
+
+#[test]
+fn a_job_that_panics_is_cancelled_and_the_others_go_on() {
+    let served = serve(|| Echo);
+    let bad = served.machine().prepare_interval(5 * MS, |_| panic!("an interval panics, on purpose"));
+    let good = served.machine().prepare_interval(5 * MS, |_| ());
+    eventually("the bad one is cancelled", || bad.is_stopped());
+    let before = good.ticks();
+    eventually("the good one goes on", || good.ticks() > before + 3);
+    assert_eq!(bad.ticks(), 1);
+    served.assert_echoes();
+    served.stop().unwrap();
+}
+
+#[test]
+fn a_timeout_that_panics_costs_nothing_else() {
+    let served = serve(|| Echo);
+    let bad = served.machine().prepare_timeout(MS, || panic!("a timeout panics, on purpose"));
+    eventually("it has run", || bad.is_stopped());
+    let (sender, told) = unbounded();
+    served.machine().prepare_timeout(MS, move || sender.send(()).unwrap());
+    next(&told);
+}
+
+#[test]
+fn a_zero_period_panics_at_once_with_a_clear_message() {
+    let machine = Machine::new();
+    let attempt = AssertUnwindSafe(|| machine.prepare_interval(Duration::ZERO, |_| ()));
+    let payload = catch_unwind(attempt).unwrap_err();
+    let message = payload.downcast_ref::<&str>().unwrap();
+    assert!(message.contains("period") && message.contains("zero"), "{message}");
+    in_time("nothing was prepared", move || machine.run()).unwrap();
+}
+
+#[test]
+fn absurd_periods_never_tick_and_hold_up_no_stop() {
+    let served = serve(|| Echo);
+    let never = [
+        served.machine().prepare_interval(Duration::MAX, |_| ()),
+        served.machine().prepare_interval(Duration::from_secs(u64::MAX / 2), |_| ()),
+        served.machine().prepare_timeout(Duration::MAX, || ()),
+    ];
+    let (sender, told) = unbounded();
+    served.machine().prepare_timeout(Duration::ZERO, move || sender.send(()).unwrap());
+    next(&told);
+    served.stop().unwrap();
+    assert!(never.iter().all(|job| job.ticks() == 0 && job.is_stopped()));
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_period_of_an_hour() {
+    let served = serve(|| Echo);
+    let hourly = served.machine().prepare_interval(Duration::from_secs(3600), |_| ());
+    let start = Instant::now();
+    served.stop().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(hourly.is_stopped());
+    assert_eq!(hourly.ticks(), 0);
+}
+
+#[test]
+fn an_interval_stopped_from_outside_ticks_no_more() {
+    let served = serve(|| Echo);
+    let (sender, ticks) = unbounded();
+    let interval = served.machine().prepare_interval(5 * MS, move |_| sender.send(()).unwrap());
+    next(&ticks);
+    interval.stop();
+    interval.stop();
+    assert!(interval.is_stopped());
+    // One may run just now; it is the last.
+    eventually("its job is dropped", || served.machine().stats().intervals == 0);
+    while ticks.try_recv().is_ok() {}
+    assert!(ticks.recv().is_err(), "the job was dropped, and with it the sender");
+}
+
+#[test]
+fn a_timeout_runs_once_unless_it_is_stopped() {
+    let served = serve(|| Echo);
+    let (sender, told) = unbounded();
+    let (kept, cancelled) = (sender.clone(), sender);
+    let one = served.machine().prepare_timeout(10 * MS, move || kept.send("kept").unwrap());
+    let two = served.machine().prepare_timeout(50 * MS, move || cancelled.send("cancelled").unwrap());
+    two.stop();
+    assert_eq!(next(&told), "kept");
+    assert!(told.recv().is_err(), "both jobs are dropped, nothing more comes");
+    eventually("it has ended", || one.is_stopped());
+    assert_eq!((one.ticks(), two.ticks()), (1, 0));
+}
+
+#[test]
+fn periods_count_from_the_start_of_the_machine() {
+    let machine = Machine::new();
+    let (sender, ticks) = unbounded();
+    machine.prepare_interval(100 * MS, move |interval| {
+        sender.send(Instant::now()).unwrap();
+        interval.stop();
+    });
+    // Before it runs nothing ticks, however long that is.
+    nothing(&ticks);
+    let start = Instant::now();
+    in_time("run returns", move || machine.run()).unwrap();
+    assert!(next(&ticks) - start >= 100 * MS);
+}
+
+#[test]
+fn a_slow_job_ends_before_the_machine_does() {
+    let served = serve(|| Echo);
+    let (keeper, gate) = gate();
+    let (sender, told) = unbounded();
+    served.machine().prepare_timeout(MS, move || {
+        sender.send("begun").unwrap();
+        gate.wait();
+        sender.send("ended").unwrap();
+    });
+    assert_eq!(next(&told), "begun");
+    served.machine().stop();
+    thread::spawn(move || {
+        thread::sleep(100 * MS);
+        drop(keeper);
+    });
+    served.join().unwrap();
+    assert_eq!(told.try_recv(), Ok("ended"));
+}
+
+#[test]
+fn a_job_may_prepare_and_stop_others() {
+    let machine = Machine::new();
+    let (inner, (sender, told)) = (machine.clone(), unbounded());
+    let forever = machine.prepare_interval(Duration::from_secs(3600), |_| ());
+    machine.prepare_timeout(MS, move || {
+        let sender = sender.clone();
+        inner.prepare_timeout(MS, move || {
+            sender.send(()).unwrap();
+            forever.stop();
+        });
+    });
+    in_time("the machine ends with its last job", move || machine.run()).unwrap();
+    next(&told);
+}

@@ -1,0 +1,143 @@
+//! What is logged: at which level, escaped, and not too often (P13, P18).
+
+use std::sync::Once;
+use std::thread;
+use std::time::Duration;
+
+use backport::{Adapter, Client, Closing, Result};
+use log::Level;
+use parking_lot::Mutex;
+
+use crate::support::{eventually, next, serve, serve_with, Echo, Watch};
+
+/// Every record since `capture` was called first, of all tests: each looks for its own addresses.
+static RECORDS: Mutex<Vec<(Level, String)>> = Mutex::new(Vec::new());
+
+struct Capture;
+
+impl log::Log for Capture {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+    fn log(&self, record: &log::Record<'_>) {
+        RECORDS.lock().push((record.level(), record.args().to_string()));
+    }
+    fn flush(&self) {}
+}
+
+fn capture() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&Capture).unwrap();
+        log::set_max_level(log::LevelFilter::Debug);
+    });
+}
+
+/// The records that contain `part`, once there is one at `level`.
+#[track_caller]
+fn records(level: Level, part: &str) -> Vec<(Level, String)> {
+    let mut found = Vec::new();
+    eventually("it is logged", || {
+        found = RECORDS.lock().iter().filter(|record| record.1.contains(part)).cloned().collect();
+        found.iter().any(|record| record.0 == level)
+    });
+    found
+}
+
+/// Fails, or panics, with what the client sent.
+struct Parrot;
+
+impl Adapter for Parrot {
+    fn receiving(&mut self, _: &Client, data: &[u8]) -> Result {
+        let said = String::from_utf8_lossy(data).into_owned();
+        assert!(!said.starts_with("panic"), "{said}");
+        Err(said.into())
+    }
+    fn closing(&mut self, client: &Client, reason: &Closing) {
+        drop(client.write(reason.to_string()));
+    }
+}
+
+#[test]
+fn what_a_client_sent_is_escaped_in_the_log() {
+    capture();
+    let served = serve(|| Parrot);
+    for (text, level) in
+        [("fail\r\nERROR forged \x1b[31m\0", Level::Warn), ("panic\nERROR forged\x07", Level::Error)]
+    {
+        let peer = served.connect();
+        let address = peer.address().to_string();
+        peer.send(text);
+        // What the application shows of the reason is escaped as well.
+        assert!(!peer.read_to_end().iter().any(u8::is_ascii_control));
+        let found = records(level, &address);
+        let (_, said) = found.iter().find(|record| record.0 == level).unwrap();
+        assert!(said.contains("ERROR forged"), "{said}");
+        assert!(said.contains("\\n"), "{said}");
+        assert!(!said.chars().any(char::is_control), "{said:?}");
+    }
+}
+
+#[test]
+fn an_error_is_a_warning_a_panic_an_error_and_a_departure_neither() {
+    capture();
+    let served = serve(|| Parrot);
+    let highest = |part: &str, level| records(level, part).into_iter().map(|record| record.0).min().unwrap();
+    let peer = served.connect();
+    let address = peer.address().to_string();
+    peer.send("fail");
+    peer.read_to_end();
+    assert_eq!(highest(&format!("{address}: failed"), Level::Warn), Level::Warn);
+
+    let peer = served.connect();
+    let address = peer.address().to_string();
+    peer.send("panic");
+    peer.read_to_end();
+    assert_eq!(highest(&format!("{address}: panicked"), Level::Error), Level::Error);
+
+    for reset in [false, true] {
+        let peer = served.connect();
+        let address = peer.address().to_string();
+        eventually("it is served", || served.server.client_count() > 0);
+        if reset {
+            peer.reset();
+        } else {
+            drop(peer);
+        }
+        served.wait_until_empty();
+        let found = records(Level::Debug, &address);
+        assert!(found.iter().all(|record| record.0 >= Level::Debug), "{found:?}");
+    }
+}
+
+#[test]
+fn clients_that_wait_for_a_place_are_one_warning() {
+    capture();
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let served = serve_with(move || watched.around(Echo), |server| server.max_clients(1));
+    let name = served.server.name();
+    for _ in 0..10 {
+        let first = served.connect();
+        let second = served.connect();
+        first.assert_echo(b"in");
+        drop(first);
+        second.assert_echo(b"in");
+        thread::sleep(Duration::from_millis(5));
+    }
+    next(&watch.opened);
+    let warnings = records(Level::Warn, &name);
+    let warnings: Vec<_> = warnings.into_iter().filter(|record| record.0 == Level::Warn).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].1.contains("max_clients"), "{warnings:?}");
+}
+
+#[test]
+fn a_start_and_a_stop_are_told() {
+    capture();
+    let served = serve(|| Echo);
+    let name = served.server.name();
+    assert!(records(Level::Info, &name)[0].1.contains("ready"));
+    served.stop().unwrap();
+    assert!(records(Level::Info, &name).iter().any(|record| record.1.contains("stops")));
+}

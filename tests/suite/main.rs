@@ -1,0 +1,27 @@
+//! The crate from outside: a module a subject, each test named for the promise that it keeps.
+//!
+//! What needs a process of its own is beside this folder: signals, stdio, descriptors and threads.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod addresses;
+mod callbacks;
+mod closing;
+mod custom_server;
+mod framing;
+mod gem;
+mod input;
+mod intervals;
+mod logging;
+mod memory;
+mod overload;
+mod panics;
+mod posting;
+mod stopping;
+mod writing;
+
+use parking_lot::Mutex;
+
+/// Held around `Backport::run`, of which a process may run one at a time.
+static FRONT_DOOR: Mutex<()> = Mutex::new(());

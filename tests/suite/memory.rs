@@ -1,0 +1,125 @@
+//! `backport::testing`: a client in memory that can do what a peer on a socket can.
+
+use std::io::{ErrorKind, Read, Write};
+use std::time::Duration;
+
+use backport::testing::{self, Setup};
+use backport::{receiving, Adapter, Client, Closing, Remote, Result};
+use crossbeam_channel::unbounded;
+
+fn echo() -> impl Adapter {
+    receiving(|client, data| Ok(client.write(data)?))
+}
+
+#[test]
+fn each_write_is_one_chunk_at_the_adapter() {
+    let (sender, chunks) = unbounded();
+    let mut client = testing::connect(receiving(move |_, data| Ok(sender.send(data.to_vec())?)));
+    for chunk in ["a", "bc", "d"] {
+        client.write_all(chunk.as_bytes()).unwrap();
+    }
+    assert!(matches!(client.finish(), Closing::ByPeer));
+    assert_eq!(chunks.try_iter().collect::<Vec<_>>(), [b"a".to_vec(), b"bc".to_vec(), b"d".to_vec()]);
+}
+
+#[test]
+fn a_half_closed_client_gets_its_whole_reply() {
+    struct AtTheEnd;
+    impl Adapter for AtTheEnd {
+        fn serving(&mut self, client: &Client, input: &mut backport::Input) -> Result {
+            let mut all = Vec::new();
+            input.read_to_end(&mut all)?;
+            client.write(all.repeat(100_000))?;
+            Ok(())
+        }
+    }
+    let mut client = testing::connect(AtTheEnd);
+    client.write_all(b"0123456789").unwrap();
+    client.close_write();
+    let mut reply = Vec::new();
+    client.read_to_end(&mut reply).unwrap();
+    assert_eq!(reply.len(), 1_000_000);
+    assert!(matches!(client.finish(), Closing::ByPeer));
+}
+
+#[test]
+fn a_client_that_stalls_is_too_slow() {
+    struct Talker;
+    impl Adapter for Talker {
+        fn opening(&mut self, client: &Client) -> Result {
+            assert_eq!(client.remote(), &Remote::Memory);
+            let error = client.write([0; 1000]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TimedOut);
+            Err(error.into())
+        }
+    }
+    let client = Setup::new().window(100).write_timeout(Duration::from_millis(200)).connect(Talker);
+    assert!(matches!(client.ended(), Closing::TooSlow));
+}
+
+#[test]
+fn what_is_posted_to_a_client_that_stalls_arrives_in_order_once_it_reads() {
+    let mut client = Setup::new().window(100).connect(receiving(|client, _| {
+        for record in 0..100_u8 {
+            client.post([record; 10])?;
+        }
+        Ok(client.write("end")?)
+    }));
+    client.write_all(b"go").unwrap();
+    let mut expected: Vec<u8> = (0..100_u8).flat_map(|record| [record; 10]).collect();
+    expected.extend(b"end");
+    let mut reply = vec![0; expected.len()];
+    client.read_exact(&mut reply).unwrap();
+    assert_eq!(reply, expected);
+}
+
+#[test]
+fn a_backlog_over_its_limit_is_too_slow() {
+    let mut client =
+        Setup::new().window(10).max_backlog(1000).connect(receiving(|client, _| Ok(client.post([0; 2000])?)));
+    client.write_all(b"go").unwrap();
+    assert!(matches!(client.ended(), Closing::TooSlow));
+}
+
+#[test]
+fn a_client_that_goes_away_is_lost_or_ended_it() {
+    let client = testing::connect(echo());
+    client.close();
+    assert!(matches!(client.ended(), Closing::ByPeer | Closing::Lost(_)));
+}
+
+#[test]
+fn a_client_that_says_nothing_is_idle() {
+    let client = Setup::new().idle_timeout(Duration::from_millis(200)).connect(echo());
+    assert!(matches!(client.ended(), Closing::Idle));
+}
+
+#[test]
+fn the_server_can_close_and_stop() {
+    let mut client = testing::connect(echo());
+    client.server().clients()[0].close();
+    assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+    assert!(matches!(client.ended(), Closing::ByServer));
+
+    let mut client = testing::connect(echo());
+    client.server().stop();
+    assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+    assert!(matches!(client.ended(), Closing::Stopping));
+}
+
+#[test]
+fn a_read_that_waits_in_vain_fails_at_the_deadline() {
+    let mut client = Setup::new().deadline(Duration::from_millis(50)).connect(echo());
+    assert_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::TimedOut);
+}
+
+#[test]
+fn a_panic_and_an_error_are_seen() {
+    let mut client = testing::connect(receiving(|_, _| panic!("on purpose")));
+    client.write_all(b"x").unwrap();
+    assert!(matches!(client.ended(), Closing::Panicked(message) if message == "on purpose"));
+
+    let mut client = testing::connect(receiving(|_, _| Err("on purpose".into())));
+    client.write_all(b"x").unwrap();
+    assert!(matches!(client.ended(), Closing::Failed(error) if error.to_string() == "on purpose"));
+}

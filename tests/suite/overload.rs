@@ -1,0 +1,135 @@
+//! Limits: clients, idleness, stacks; suspend and resume (P13).
+
+use std::time::{Duration, Instant};
+
+use backport::{Adapter, Machine, TcpServer};
+
+use crate::support::{eventually, next, nothing, serve, serve_with, Echo, Served, Watch};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn limited<F>(set: impl FnOnce(TcpServer<F>) -> TcpServer<F>, factory: F) -> Served
+where
+    F: Fn() -> Box<dyn Adapter> + Send + Sync + 'static,
+{
+    serve_with(factory, set)
+}
+
+fn watched_echo(watch: &Watch) -> impl Fn() -> Box<dyn Adapter> + Send + Sync + 'static {
+    let watch = watch.clone();
+    move || Box::new(watch.around(Echo))
+}
+
+#[test]
+fn one_client_more_than_the_limit_waits_for_a_place() {
+    let watch = Watch::new();
+    let served = limited(|server| server.max_clients(3), watched_echo(&watch));
+    let mut served_ones: Vec<_> = (0..3).map(|_| served.connect()).collect();
+    (0..3).for_each(|_| drop(next(&watch.opened)));
+    let waiting = served.connect();
+    waiting.send(b"let me in");
+    nothing(&watch.opened);
+    assert_eq!(served.server.client_count(), 3);
+    drop(served_ones.pop());
+    let start = Instant::now();
+    assert_eq!(waiting.read(9), b"let me in");
+    assert!(start.elapsed() < 1000 * MS, "served late: {:?}", start.elapsed());
+    assert_eq!(served.server.stats().peak, 3);
+}
+
+#[test]
+fn ten_times_the_limit_are_all_served_and_never_more_at_once() {
+    let watch = Watch::new();
+    let served = limited(|server| server.max_clients(4), watched_echo(&watch));
+    let peers: Vec<_> = (0..40).map(|_| served.connect()).collect();
+    for peer in peers {
+        peer.assert_echo(b"my turn");
+        assert!(served.server.client_count() <= 4);
+    }
+    watch.assert_settled(&served);
+    let stats = served.server.stats();
+    assert_eq!((stats.accepted, stats.peak), (40, 4));
+}
+
+#[test]
+fn raising_the_limit_lets_those_in_who_wait() {
+    let watch = Watch::new();
+    let served = limited(|server| server.max_clients(1), watched_echo(&watch));
+    let peers: Vec<_> = (0..3).map(|_| served.connect()).collect();
+    next(&watch.opened);
+    nothing(&watch.opened);
+    served.server.set_max_clients(3);
+    peers.iter().for_each(|peer| peer.assert_echo(b"in"));
+}
+
+#[test]
+fn a_suspended_server_serves_its_clients_and_accepts_none_until_resumed() {
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let served = serve(move || watched.around(Echo));
+    let inside = served.connect();
+    next(&watch.opened);
+    served.server.suspend();
+    assert!(served.server.is_suspended());
+    let outside = served.connect();
+    outside.send(b"knock");
+    nothing(&watch.opened);
+    inside.assert_echo(b"still served");
+    served.server.resume();
+    assert!(!served.server.is_suspended());
+    assert_eq!(outside.read(5), b"knock");
+    served.server.suspend();
+    served.stop().unwrap();
+}
+
+#[test]
+fn an_idle_client_ends_after_the_idle_timeout_and_a_busy_one_does_not() {
+    let watch = Watch::new();
+    let served = limited(|server| server.idle_timeout(600 * MS), watched_echo(&watch));
+    let start = Instant::now();
+    let idle = served.connect();
+    let busy = served.connect();
+    while start.elapsed() < 900 * MS {
+        busy.assert_echo(b"busy");
+        std::thread::sleep(20 * MS);
+    }
+    assert_eq!(idle.read_to_end(), b"");
+    assert_eq!(next(&watch.closed), "Idle");
+    assert!(start.elapsed() >= 600 * MS);
+    busy.assert_echo(b"still here");
+    assert_eq!(served.server.stats().idle_timeouts, 1);
+    let start = Instant::now();
+    assert_eq!(busy.read_to_end(), b"");
+    assert!(start.elapsed() >= 500 * MS, "the timeout counts from the last byte");
+    watch.assert_settled(&served);
+}
+
+#[test]
+fn an_idle_timeout_shorter_than_the_patience_of_a_read_works_too() {
+    let watch = Watch::new();
+    let served = limited(|server| server.idle_timeout(20 * MS), watched_echo(&watch));
+    let peer = served.connect();
+    assert_eq!(peer.read_to_end(), b"");
+    assert_eq!(next(&watch.closed), "Idle");
+}
+
+#[test]
+fn a_stack_too_small_to_run_on_is_refused_and_a_small_one_serves() {
+    let machine = Machine::new();
+    let error = machine.prepare(TcpServer::new("127.0.0.1:0", || Echo).stack_size(64 * 1024)).unwrap_err();
+    assert!(error.to_string().contains("stack_size"), "{error}");
+    let served = serve_with(|| Echo, |server| server.stack_size(128 * 1024));
+    served.assert_echoes();
+    served.stop().unwrap();
+}
+
+#[test]
+fn workers_are_used_again_and_end() {
+    let served = serve(|| Echo);
+    for _ in 0..200 {
+        served.assert_echoes();
+    }
+    // The acceptor, the watcher and a few parked workers.
+    assert!(served.machine().stats().threads <= 2 + 16 + 1);
+    eventually("parked workers go home", || served.machine().stats().threads <= 2);
+}
