@@ -78,7 +78,8 @@ pub trait Adapter: Send + 'static {
     /// The whole conversation, between `opening` and `closing`. Returning ends the connection.
     ///
     /// By default: reads until the connection ends, handing each chunk to `receiving`. Implement it
-    /// where a protocol reads better as straight-line code; `receiving` is not called then.
+    /// where a protocol reads better as straight-line code; `receiving` is not called then. Not called
+    /// for a client that `opening` has closed.
     ///
     /// # Errors
     /// As for `receiving`.

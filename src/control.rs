@@ -9,7 +9,7 @@
 //! | `StopNow` | `Machine::stop_now` | the stop begins if it has not; sockets are aborted |
 //! | `ServerEnded` | the last thread or client of a server, by its drop guard ([`Presence`]) | the server leaves the registry; the last one stops the machine |
 //! | `JobEnded` | the scheduler: an interval was stopped or panicked, a timeout ran | the last one stops a machine that never had a server |
-//!//! | `ThreadsEnded` | the last thread of a machine that was told to start no more | `run` returns |
+//! | `ThreadsEnded` | the last thread of a machine that was told to start no more | `run` returns |
 //!
 //! What a client does, connects and ends, is no event: registries are kept by the threads that
 //! change them (a lock each), so that a busy server does not wake the reader for each connection.

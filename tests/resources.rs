@@ -223,7 +223,10 @@ fn a_logger_that_panics_costs_no_client_and_no_server() {
 
 /// A child under strace, which writes to a file; the file's path.
 fn traced(options: &[&str], role: &str) -> (Child, PathBuf) {
-    let path = std::env::temp_dir().join(format!("backport-{role}-{}.strace", std::process::id()));
+    /// Several tests have children of the same role.
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("backport-{}-{}.strace", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(name);
     let mut wrapper = vec!["strace", "-f", "-o", path.to_str().unwrap()];
     wrapper.extend(options);
     (Child::start_as(command(&wrapper, role)), path)

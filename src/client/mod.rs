@@ -163,7 +163,8 @@ impl Client {
         self.shared.end(Closing::ByServer, false);
     }
 
-    /// Ends the connection at once; pending output is dropped, the peer sees a reset.
+    /// Ends the connection at once; pending output is dropped, and the peer sees a reset (or the end,
+    /// if its kernel had taken everything already).
     ///
     /// Returns at once and may be called from anywhere. `closing` still runs, and can't write.
     pub fn abort(&self) {

@@ -13,16 +13,16 @@ const MS: Duration = Duration::from_millis(1);
 
 #[test]
 fn ticks_keep_a_fixed_rate_without_drift() {
-    const PERIOD: Duration = Duration::from_millis(20);
-    const COUNT: u32 = 50;
-    // On a loaded computer ticks come late, and the late ones skip others; a drift of the job's
-    // 3 ms a tick would show each time.
-    let in_rate = (0..10).any(|_| {
+    const PERIOD: Duration = Duration::from_millis(100);
+    const COUNT: u32 = 10;
+    // On a loaded computer a tick may come so late that the next is skipped; a drift of the job's
+    // 60 ms a tick would show each time, and as twice of what is allowed here.
+    let in_rate = (0..5).any(|_| {
         let machine = Machine::new();
         let (sender, ticks) = unbounded();
         machine.prepare_interval(PERIOD, move |interval| {
             sender.send(Instant::now()).unwrap();
-            thread::sleep(3 * MS);
+            thread::sleep(60 * MS);
             if interval.ticks() == u64::from(COUNT) {
                 interval.stop();
             }
@@ -34,7 +34,7 @@ fn ticks_keep_a_fixed_rate_without_drift() {
         for (tick, number) in ticks.iter().zip(1..) {
             assert!(*tick >= number * PERIOD, "tick {number} came after {tick:?}");
         }
-        *ticks.last().unwrap() < COUNT * PERIOD + 4 * PERIOD
+        *ticks.last().unwrap() < COUNT * PERIOD + 3 * PERIOD
     });
     assert!(in_rate, "never {COUNT} ticks at their rate");
 }
