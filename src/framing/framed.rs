@@ -23,7 +23,7 @@ pub struct Framed<A, F> {
     partial: Vec<u8>,
     gather: bool,
     within: Option<Duration>,
-    /// When the last frame was handed over.
+    /// A frame of the chunk at hand was handed over.
     delivered: bool,
 }
 
