@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::client::output::Shared;
+use crate::client::output::{Shared, State};
 use crate::closing::Closing;
 use crate::error::{is_peer_gone, BoxError};
 use crate::report::report;
@@ -29,7 +29,7 @@ impl Shared {
 
     /// Ends the connection; the first reason stays. Never blocks.
     pub(crate) fn end(&self, reason: Closing, abort: bool) {
-        let link = {
+        let (link, notice) = {
             let mut state = self.state.lock();
             if !state.ended {
                 state.ended = true;
@@ -42,14 +42,14 @@ impl Shared {
                 state.aborted = true;
                 state.backlog.clear();
             }
-            state.link.clone()
+            (state.link.clone(), !state.is_settled())
         };
         self.turn.notify_all();
         if let Some(link) = link {
             if abort {
                 link.abort();
             } else {
-                link.kick();
+                link.kick(notice);
             }
         }
     }
@@ -74,7 +74,7 @@ impl Shared {
         // Writers that wait for room learn that their time is cut short.
         self.turn.notify_all();
         if let Some(link) = link {
-            link.kick();
+            link.kick(false);
         }
         match outcome {
             Err(message) => Closing::Panicked(message),
@@ -109,11 +109,7 @@ impl Shared {
         }
         let aborted = state.aborted || state.busy;
         let end_of_input = state.end_of_input;
-        // What a window takes that was never opened further, the peer's kernel has taken. Of more it
-        // is not known: the peer may be reading still, and RST would destroy what is under way.
-        let unsure = state.bytes_out > SMALLEST_WINDOW;
-        // What was written longer ago than this has been taken, unless the peer turns out slow.
-        let recent = state.last_write.is_some_and(|written| written.elapsed() < LINGER_QUIET);
+        let (unsure, recent) = (state.is_unsure(), state.has_written_lately());
         drop(state);
         if aborted {
             link.abort();
@@ -128,6 +124,24 @@ impl Shared {
         let mut state = self.state.lock();
         state.link = None;
         state.backlog = Default::default();
+    }
+}
+
+impl State {
+    /// Whether all that was written is with the peer, as far as can be told.
+    fn is_settled(&self) -> bool {
+        !self.busy && self.backlog.is_empty() && !self.is_unsure() && !self.has_written_lately()
+    }
+
+    /// What a window takes that was never opened further, the peer's kernel has taken. Of more it is
+    /// not known: the peer may be reading still, and RST would destroy what is under way.
+    fn is_unsure(&self) -> bool {
+        self.bytes_out > SMALLEST_WINDOW
+    }
+
+    /// What was written longer ago has been taken, unless the peer turns out slow.
+    fn has_written_lately(&self) -> bool {
+        self.last_write.is_some_and(|written| written.elapsed() < LINGER_QUIET)
     }
 }
 

@@ -30,6 +30,11 @@ impl Buffer {
         self.end - self.start
     }
 
+    /// Whether it has more memory than a quiet client's.
+    pub(super) fn is_large(&self) -> bool {
+        !self.large.is_empty()
+    }
+
     pub(super) fn unread(&self) -> &[u8] {
         let bytes = if self.large.is_empty() { &self.small[..] } else { &self.large };
         &bytes[self.start..self.end]

@@ -14,7 +14,7 @@ use crate::closing::Closing;
 use crate::error::{duplicate, Result};
 use crate::framing::Framing;
 use crate::input::buffer::Buffer;
-use crate::link::{Link, Waited, PATIENCE};
+use crate::link::{Link, PATIENCE};
 use crate::report::report;
 
 /// The bytes of one client, for [`Adapter::serving`](crate::Adapter::serving).
@@ -104,14 +104,13 @@ impl Input {
 
     /// Waits for more bytes, the end of input, or the client's end.
     fn read_more(&mut self) -> io::Result<()> {
-        let mut waiting: Option<Instant> = None;
+        let mut since = None;
         loop {
-            if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(too_late());
-            }
-            match self.link.read(self.buffer.room()) {
+            let limit = self.limit(&mut since)?;
+            match self.link.read(self.buffer.room(), limit) {
                 Ok(0) => {
-                    self.end_of_input = true;
+                    // What a kick has ended may go on at the peer.
+                    self.end_of_input = !self.client.is_closed();
                     return Ok(());
                 }
                 Ok(count) => {
@@ -128,17 +127,33 @@ impl Input {
                 return Ok(());
             }
             self.buffer.relax();
-            let since = *waiting.get_or_insert_with(|| Instant::now() - PATIENCE);
-            let limit = self.client.shared().context.limits.idle_timeout();
-            let idle = limit.map(|limit| since + limit);
-            let first = idle.into_iter().chain(self.deadline).min();
-            if self.link.wait_readable(first) == Waited::TimedOut && first == idle {
-                return Err(self.idle_for(limit.unwrap_or_default()));
-            }
-            if self.client.is_closed() {
-                return Ok(());
-            }
         }
+    }
+
+    /// How long the next read may take, of a wait that goes on `since` then. The clock is asked only
+    /// where something limits it, so that the common read costs no more than the system call.
+    fn limit(&self, since: &mut Option<Instant>) -> io::Result<Option<Duration>> {
+        let mut limit = self.client.shared().context.limits.idle_timeout();
+        if let Some(idle) = limit {
+            let left = since.map_or(idle, |since| idle.saturating_sub(since.elapsed()));
+            if left.is_zero() {
+                return Err(self.idle_for(idle));
+            }
+            since.get_or_insert_with(Instant::now);
+            limit = Some(left);
+        }
+        if let Some(deadline) = self.deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(too_late());
+            }
+            limit = Some(limit.map_or(left, |limit| limit.min(left)));
+        }
+        if self.buffer.is_large() {
+            // It is given back if the wait turns out a long one.
+            limit = Some(limit.map_or(PATIENCE, |limit| limit.min(PATIENCE)));
+        }
+        Ok(limit)
     }
 
     fn note(&mut self, count: usize) {

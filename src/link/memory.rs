@@ -135,16 +135,16 @@ pub(crate) struct MemoryLink {
 }
 
 impl Link for MemoryLink {
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        patiently(|deadline| self.inward.read(buffer, deadline))
-    }
-
-    fn wait_readable(&self, deadline: Option<Instant>) -> Waited {
-        self.inward.wait(deadline, |state| !state.chunks.is_empty())
+    fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<usize> {
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        match self.inward.wait(deadline, |state| !state.chunks.is_empty()) {
+            Waited::Ready => self.inward.read(buffer, Instant::now()).map_err(would_block),
+            Waited::Kicked | Waited::TimedOut => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        patiently(|deadline| self.outward.write(parts, deadline))
+        self.outward.write(parts, Instant::now() + PATIENCE).map_err(would_block)
     }
 
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -165,7 +165,7 @@ impl Link for MemoryLink {
         true
     }
 
-    fn kick(&self) {
+    fn kick(&self, _notice: bool) {
         self.inward.kick();
         self.outward.kick();
     }
@@ -183,10 +183,9 @@ impl Link for MemoryLink {
         let start = Instant::now();
         let mut heard = start;
         let mut rest = [0; 1024];
-        while !quiet.is_zero() && start.elapsed() < total && heard.elapsed() < quiet {
-            match self.read(&mut rest) {
+        while !quiet.is_zero() && start.elapsed() < total {
+            match self.inward.read(&mut rest, heard + quiet) {
                 Ok(1..) => heard = Instant::now(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 _ => return,
             }
         }
@@ -195,7 +194,7 @@ impl Link for MemoryLink {
     fn abort(&self) {
         self.outward.break_off();
         self.inward.break_off();
-        self.kick();
+        self.kick(false);
     }
 }
 
@@ -205,10 +204,6 @@ impl Drop for MemoryLink {
         self.outward.end();
         self.inward.break_off();
     }
-}
-
-fn patiently(call: impl FnOnce(Instant) -> io::Result<usize>) -> io::Result<usize> {
-    call(Instant::now() + PATIENCE).map_err(would_block)
 }
 
 fn would_block(error: io::Error) -> io::Error {

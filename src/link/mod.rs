@@ -4,11 +4,14 @@
 //! A link knows nothing of records, reasons or callbacks. It reads, writes, waits, and can be
 //! kicked out of a wait from another thread.
 //!
-//! **Patience.** A blocking `recv(2)` can be woken from another thread only by shutting the read
-//! side down, and a kernel answers data that arrives after that with RST, which destroys replies
-//! still on their way. So a wait has two stages. For [`PATIENCE`] the thread blocks in the system
-//! call itself, which is as fast as a hand-written loop; then it comes back with `WouldBlock` and
-//! parks in [`Link::wait_readable`], which a kick wakes at once and where nothing polls.
+//! **Notice.** A read blocks in the system call itself, without a time-out, as a hand-written loop
+//! does: asking for readiness first would cost a second call, and a time-out costs a kernel timer,
+//! 4 % of a small message. Such a wait can be ended from another thread only by shutting the read
+//! side down, which has a price: once our own end of output is sent too, Linux answers what the
+//! peer still sends with RST (`tcp_rcv_state_process`; RFC 1122, 4.2.2.13), and on RST what is not
+//! yet with the peer is lost. So where something may still be under way, a kick gives [`NOTICE`]
+//! first: a reader whose peer is sending comes back by itself, and has its read side untouched. Only
+//! the one that has heard nothing meanwhile is shut down.
 
 pub(crate) mod memory;
 #[cfg_attr(not(unix), path = "parking_polled.rs")]
@@ -22,16 +25,18 @@ use std::io::{self, IoSlice};
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
-/// How long `read` and `write` block in the system call before they come back with `WouldBlock`.
+/// How long a reader that was kicked may take to come back by itself, where it matters.
 ///
-/// Long enough that a busy client never parks, short enough that nobody minds a close that waits
-/// for it.
+/// Longer than a busy peer is silent, short enough that nobody minds a close that waits for it.
+pub(crate) const NOTICE: Duration = Duration::from_millis(100);
+/// How long `write` blocks in the system call before it comes back with `WouldBlock`, and how soon
+/// other waits look up where they can't be woken.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waited {
-    /// There may be something to read, or room to write.
+    /// There may be room to write.
     Ready,
     /// [`Link::kick`] was called, now or earlier.
     Kicked,
@@ -44,12 +49,10 @@ pub(crate) enum Waited {
 /// One thread reads; any thread may write, one at a time (the client's output sees to that); any
 /// thread may kick or abort.
 pub(crate) trait Link: Send + Sync {
-    /// Reads what has arrived; 0 is the end of input. `WouldBlock` when nothing came for
-    /// [`PATIENCE`]. Never `Interrupted`.
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
-
-    /// Blocks until there may be something to read, a kick, or the deadline.
-    fn wait_readable(&self, deadline: Option<Instant>) -> Waited;
+    /// Blocks until something has come, and reads it; 0 is the end of input, or a kick.
+    /// `WouldBlock` when nothing came within `limit`, or sooner; at once after a kick. Never
+    /// `Interrupted`.
+    fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<usize>;
 
     /// Writes some of `parts`. `WouldBlock` when there was no room for [`PATIENCE`]. Never
     /// `Interrupted`, and 0 only for no bytes.
@@ -65,8 +68,10 @@ pub(crate) trait Link: Send + Sync {
     /// False where it can't be had: then the caller needs a thread that writes.
     fn flush_when_writable(&self, flush: Weak<dyn Flush>) -> bool;
 
-    /// Ends every wait, now and from now on. Leaves the connection as it is.
-    fn kick(&self);
+    /// Ends every wait, from now on: that of a reader at once, or with `notice` after [`NOTICE`] (a
+    /// few times that, if the peer is slow), unless it comes back by itself. What was written and
+    /// what is still to be written is not touched.
+    fn kick(&self, notice: bool);
 
     /// Waits until the peer has taken nearly all that was written, as far as the link can tell, and
     /// drops what it sends meanwhile. True if that took a while: the peer reads slowly.

@@ -1,24 +1,22 @@
-//! Where a thread waits for a descriptor and can be kicked out: the slow stage of a link's waits.
+//! Where a thread waits for room to write and can be kicked out.
 //!
-//! The waiting threads (one that reads, one that writes) sleep on the condition here; the watcher
-//! wakes them with `ready`, any thread with `kick`.
+//! The waiting thread sleeps on the condition here; the watcher wakes it with `ready`, any thread
+//! with `kick`.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use mio::Interest;
 use parking_lot::{Condvar, Mutex};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use super::watcher::Watcher;
 use super::{Flush, Waited};
 
-/// What a thread waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    Read = 0,
-    Write = 1,
-}
+/// The sides of a descriptor, as indices.
+const READ: usize = 0;
+const WRITE: usize = 1;
 
 /// What [`Parking::settle`] saw.
 pub(crate) struct Settling {
@@ -59,55 +57,50 @@ impl Parking {
         })
     }
 
-    /// Blocks until `descriptor` may be ready, a kick, or the deadline. Where it can't be watched:
-    /// `Ready` at once, so that the caller goes back to the system call, which has its patience.
-    pub(crate) fn wait(
-        self: &Arc<Self>,
-        descriptor: &impl AsRawFd,
-        side: Side,
-        deadline: Option<Instant>,
-    ) -> Waited {
+    /// Blocks until there may be room to write, a kick, or the deadline. Where `descriptor` can't be
+    /// watched: `Ready` at once, so that the caller goes back to the system call, which has its
+    /// patience.
+    pub(crate) fn wait_writable(self: &Arc<Self>, descriptor: &impl AsRawFd, deadline: Instant) -> Waited {
         let token = self.token();
         let mut state = self.state.lock();
         if state.kicked {
             return Waited::Kicked;
         }
-        state.wanted[side as usize] = true;
-        state.ready[side as usize] = false;
+        (state.wanted[WRITE], state.ready[WRITE]) = (true, false);
         let watched = self.watch(descriptor, token, &mut state);
         let waited = loop {
-            if !watched || state.ready[side as usize] {
+            if !watched || state.ready[WRITE] {
                 break Waited::Ready;
             }
             if state.kicked {
                 break Waited::Kicked;
             }
-            match deadline {
-                None => self.wake.wait(&mut state),
-                Some(deadline) => {
-                    if self.wake.wait_until(&mut state, deadline).timed_out() {
-                        break Waited::TimedOut;
-                    }
-                }
+            if self.wake.wait_until(&mut state, deadline).timed_out() {
+                break Waited::TimedOut;
             }
         };
-        state.wanted[side as usize] = false;
+        state.wanted[WRITE] = false;
         if watched && !state.kicked {
             self.watch(descriptor, token, &mut state);
         }
-        match (waited, deadline) {
-            // Polling must not outlive the deadline.
-            (Waited::Ready, Some(deadline)) if !watched && Instant::now() >= deadline => Waited::TimedOut,
-            _ => waited,
+        // Polling must not outlive the deadline.
+        if !watched && Instant::now() >= deadline {
+            return Waited::TimedOut;
         }
+        waited
     }
 
-    /// Blocks until `descriptor` may be ready for `sides`, whether it was kicked or not; `None` at an
-    /// abort or the deadline, or where it can't be watched.
-    pub(crate) fn settle(self: &Arc<Self>, descriptor: &impl AsRawFd, deadline: Instant) -> Option<Settling> {
+    /// Blocks until there may be room to write or, unless it is deaf, something to read, whether it
+    /// was kicked or not; `None` at an abort or the deadline, or where it can't be watched.
+    pub(crate) fn settle(
+        self: &Arc<Self>,
+        descriptor: &impl AsRawFd,
+        deaf: bool,
+        deadline: Instant,
+    ) -> Option<Settling> {
         let token = self.token();
         let mut state = self.state.lock();
-        (state.wanted, state.ready) = ([true; 2], [false; 2]);
+        (state.wanted, state.ready) = ([!deaf, true], [false; 2]);
         let watched = self.watch(descriptor, token, &mut state);
         while watched && state.ready == [false; 2] && !state.aborted {
             if self.wake.wait_until(&mut state, deadline).timed_out() {
@@ -151,8 +144,9 @@ impl Parking {
     pub(crate) fn ready(&self, readable: bool, writable: bool) {
         let flushing = {
             let mut state = self.state.lock();
-            state.ready[Side::Read as usize] |= readable;
-            state.ready[Side::Write as usize] |= writable;
+            // A hang-up is told though nobody asked.
+            state.ready[READ] |= readable && state.wanted[READ];
+            state.ready[WRITE] |= writable;
             state.flushing
         };
         self.wake.notify_all();
@@ -169,8 +163,8 @@ impl Parking {
 
     /// Tells the watcher what is wanted now. Asking again tells what is ready already.
     fn watch(&self, descriptor: &impl AsRawFd, token: usize, state: &mut State) -> bool {
-        let reading = state.wanted[Side::Read as usize].then_some(Interest::READABLE);
-        let writing = state.wanted[Side::Write as usize] || state.flushing;
+        let reading = state.wanted[READ].then_some(Interest::READABLE);
+        let writing = state.wanted[WRITE] || state.flushing;
         let writing = writing.then_some(Interest::WRITABLE);
         let interest = match (reading, writing) {
             (Some(reading), Some(writing)) => reading | writing,
@@ -184,6 +178,12 @@ impl Parking {
         state.registered |= watched.is_ok();
         watched.is_ok()
     }
+}
+
+/// Whether `descriptor` has room to write at the moment.
+pub(crate) fn is_writable(descriptor: &impl AsFd) -> bool {
+    let mut polled = [PollFd::new(descriptor, PollFlags::OUT)];
+    !matches!(poll(&mut polled, Some(&Timespec::default())), Ok(0))
 }
 
 impl Drop for Parking {

@@ -10,13 +10,6 @@ use std::time::Instant;
 use super::watcher::Watcher;
 use super::{Flush, Waited};
 
-/// What a thread waits for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Side {
-    Read,
-    Write,
-}
-
 /// What [`Parking::settle`] saw.
 pub(crate) struct Settling {
     pub(crate) readable: bool,
@@ -29,16 +22,21 @@ pub(crate) struct Parking {
     kicked: AtomicBool,
 }
 
+/// Can't be told.
+pub(crate) fn is_writable<T>(_: &T) -> bool {
+    true
+}
+
 impl Parking {
     pub(crate) fn new(_: Arc<Watcher>) -> Arc<Parking> {
         Arc::new(Parking { kicked: AtomicBool::new(false) })
     }
 
     /// Doesn't wait: the system call does.
-    pub(crate) fn wait<T>(self: &Arc<Self>, _: &T, _: Side, deadline: Option<Instant>) -> Waited {
+    pub(crate) fn wait_writable<T>(self: &Arc<Self>, _: &T, deadline: Instant) -> Waited {
         if self.kicked.load(Ordering::Acquire) {
             Waited::Kicked
-        } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        } else if Instant::now() >= deadline {
             Waited::TimedOut
         } else {
             Waited::Ready
@@ -46,7 +44,7 @@ impl Parking {
     }
 
     /// Can't be told.
-    pub(crate) fn settle<T>(self: &Arc<Self>, _: &T, _: Instant) -> Option<Settling> {
+    pub(crate) fn settle<T>(self: &Arc<Self>, _: &T, _: bool, _: Instant) -> Option<Settling> {
         None
     }
 

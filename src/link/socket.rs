@@ -1,17 +1,18 @@
 //! The link over a connected stream socket: TCP now, and whatever else the kernel calls a socket.
 //!
-//! One descriptor a client: reads and writes share it, there is no `try_clone`. The read side is
-//! never shut down while the connection may still deliver (see [`Link`]'s notes on patience).
+//! One descriptor a client: reads and writes share it, there is no `try_clone`. The module's notes
+//! say how a read is ended from outside ([`super`], *Notice*).
 
 use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
-use super::parking::{Parking, Side};
-use super::watcher::Watcher;
+use super::parking::{self, Parking};
+use super::watcher::{Overdue, Watcher};
 use super::{Flush, Link, Waited, PATIENCE};
 use crate::report::report;
 
@@ -19,29 +20,89 @@ use crate::report::report;
 pub(crate) struct SocketLink {
     socket: Socket,
     parking: Arc<Parking>,
+    watcher: Arc<Watcher>,
+    /// For the watcher, which comes back to a link that was kicked.
+    me: Weak<SocketLink>,
+    /// Set by the reading thread for as long as it may wait, read by whoever kicks; `kicked` the
+    /// other way round. Each sets its own before it looks at the other's (`SeqCst`), so that one of
+    /// them sees it.
+    waiting: AtomicBool,
+    kicked: AtomicBool,
+    /// The read side was shut down, by the watcher or an abort: nothing more can be heard.
+    deaf: AtomicBool,
+    /// The time-out of `recv` that is in force, in microseconds; 0 is none. The reading thread's own.
+    timeout: AtomicU64,
 }
 
 impl SocketLink {
     /// Takes a connected, blocking socket on which [`set_patience`] was called (or on its listener,
     /// where accepted sockets inherit it).
-    pub(crate) fn new(socket: Socket, watcher: Arc<Watcher>) -> SocketLink {
-        SocketLink { socket, parking: Parking::new(watcher) }
+    pub(crate) fn new(socket: Socket, watcher: Arc<Watcher>) -> Arc<SocketLink> {
+        Arc::new_cyclic(|me| SocketLink {
+            socket,
+            parking: Parking::new(Arc::clone(&watcher)),
+            watcher,
+            me: me.clone(),
+            waiting: AtomicBool::new(false),
+            kicked: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
+            timeout: AtomicU64::new(0),
+        })
+    }
+
+    /// Lets `recv` take at most `limit`. What is in force already costs no system call.
+    fn set_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+        // Where a read can't be ended from outside, it looks up by itself.
+        let limit =
+            if cfg!(unix) { limit } else { Some(limit.map_or(PATIENCE, |limit| limit.min(PATIENCE))) };
+        let limit = limit.map(|limit| limit.clamp(Duration::from_millis(1), YEAR));
+        let micros = limit.map_or(0, |limit| u64::try_from(limit.as_micros()).unwrap_or(u64::MAX));
+        if self.timeout.load(Ordering::Relaxed) != micros {
+            self.socket.set_read_timeout(limit)?;
+            self.timeout.store(micros, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Ends the reader's wait for good.
+    fn shut_read(&self) {
+        self.deaf.store(true, Ordering::Release);
+        shutdown(&self.socket, std::net::Shutdown::Read);
     }
 }
 
-/// Makes `recv` and `send` come back after [`PATIENCE`].
+/// Makes `send` come back after [`PATIENCE`].
 pub(crate) fn set_patience(socket: &Socket) -> io::Result<()> {
-    socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_write_timeout(Some(PATIENCE))
 }
 
-impl Link for SocketLink {
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        retry(|| (&self.socket).read(buffer))
+impl Overdue for SocketLink {
+    /// A peer that has not taken all yet reads slowly, and gets a longer notice.
+    fn overdue(&self, reminders: u32) -> bool {
+        const REMINDERS: u32 = 4;
+        if !self.waiting.load(Ordering::SeqCst) {
+            return true;
+        }
+        let over = reminders >= REMINDERS || self.is_taken();
+        if over {
+            self.shut_read();
+        }
+        over
     }
+}
 
-    fn wait_readable(&self, deadline: Option<Instant>) -> Waited {
-        self.parking.wait(&self.socket, Side::Read, deadline)
+impl Link for SocketLink {
+    fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<usize> {
+        self.set_timeout(limit)?;
+        self.waiting.store(true, Ordering::SeqCst);
+        let result = if self.kicked.load(Ordering::SeqCst) {
+            Err(io::ErrorKind::WouldBlock.into())
+        } else {
+            retry(|| (&self.socket).read(buffer))
+        };
+        self.waiting.store(false, Ordering::Release);
+        result
     }
 
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -56,27 +117,31 @@ impl Link for SocketLink {
     }
 
     fn wait_writable(&self, deadline: Instant) -> Waited {
-        self.parking.wait(&self.socket, Side::Write, Some(deadline))
+        self.parking.wait_writable(&self.socket, deadline)
     }
 
     fn flush_when_writable(&self, flush: Weak<dyn Flush>) -> bool {
         self.parking.flush_when_writable(&self.socket, flush)
     }
 
-    fn kick(&self) {
+    fn kick(&self, notice: bool) {
+        self.kicked.store(true, Ordering::SeqCst);
         self.parking.kick();
+        if self.waiting.load(Ordering::SeqCst) {
+            // Without a watcher there is no notice.
+            if !notice || !self.watcher.give_notice(self.me.clone()) {
+                self.shut_read();
+            }
+        }
     }
 
-    /// By the room in the send queue: with the smallest buffer that the kernel gives, it has room
-    /// once no more than two or three small packets are not acknowledged.
     fn settle(&self, deadline: Instant) -> bool {
-        const SMALLEST: usize = 2304; // Linux doubles it: SOCK_MIN_SNDBUF
-        if let Err(error) = self.socket.set_send_buffer_size(SMALLEST) {
-            report!(Debug, "cannot tell what a peer has taken: {error}");
+        if !self.shrink_queue() {
             return false;
         }
         let start = Instant::now();
-        while let Some(seen) = self.parking.settle(&self.socket, deadline) {
+        let deaf = self.deaf.load(Ordering::Acquire);
+        while let Some(seen) = self.parking.settle(&self.socket, deaf, deadline) {
             if seen.writable {
                 break;
             }
@@ -98,6 +163,10 @@ impl Link for SocketLink {
             self.drop_input();
             return;
         }
+        if let Err(error) = self.set_timeout(Some(PATIENCE)) {
+            report!(Debug, "cannot wait for a peer's end: {error}");
+            return;
+        }
         let mut rest = [MaybeUninit::uninit(); 4096];
         let start = Instant::now();
         let mut heard = start;
@@ -116,12 +185,30 @@ impl Link for SocketLink {
         if let Err(error) = self.socket.set_linger(Some(Duration::ZERO)) {
             report!(Debug, "cannot drop a connection's pending output: {error}");
         }
+        self.deaf.store(true, Ordering::Release);
         shutdown(&self.socket, std::net::Shutdown::Both);
         self.parking.abort();
     }
 }
 
 impl SocketLink {
+    /// Lets the room in the send queue tell what the peer has taken: with the smallest buffer that
+    /// the kernel gives, there is room once no more than two or three small packets are not
+    /// acknowledged. False if that can't be had.
+    fn shrink_queue(&self) -> bool {
+        const SMALLEST: usize = 2304; // Linux doubles it: SOCK_MIN_SNDBUF
+        let shrunk = self.socket.set_send_buffer_size(SMALLEST);
+        if let Err(error) = &shrunk {
+            report!(Debug, "cannot tell what a peer has taken: {error}");
+        }
+        shrunk.is_ok()
+    }
+
+    /// Whether the peer has taken nearly all that was written, or it can't be told.
+    fn is_taken(&self) -> bool {
+        !self.shrink_queue() || parking::is_writable(&self.socket)
+    }
+
     /// Drops the input that is there, as much as a large receive buffer holds. True at its end.
     fn drop_input(&self) -> bool {
         let Some(flags) = flags::NON_BLOCKING else { return false };

@@ -1,31 +1,45 @@
-//! The machine's watcher: one thread that waits for the readiness of every parked descriptor, so
-//! that thousands of idle clients need neither descriptors of their own to be woken by nor a
-//! time-out.
+//! The machine's watcher: one thread that waits until there is room to write to clients that read
+//! slowly, and that comes back to readers that were kicked.
 //!
-//! It starts with the first descriptor that parks, and ends when the machine tells it to. It runs
-//! no user code and never blocks outside of its wait. Where a descriptor can't be watched (the
-//! kernel has no memory for it), `watch` says so and the waiting thread polls at
-//! [`PATIENCE`](super::PATIENCE) instead.
+//! It starts when it is first needed, and ends when the machine tells it to. It runs no user code
+//! and never blocks outside of its wait. Where a descriptor can't be watched (the kernel has no
+//! memory for it), `watch` says so and the waiting thread polls at [`PATIENCE`](super::PATIENCE)
+//! instead.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use parking_lot::Mutex;
 
 use super::parking::Parking;
+use super::NOTICE;
 use crate::report::report;
 use crate::threads::Threads;
 
 const WAKE: Token = Token(usize::MAX);
 
+/// Whom the watcher comes back to.
+pub(crate) trait Overdue: Send + Sync {
+    /// The notice has passed, which was given anew `reminders` times. False asks for one more.
+    /// Must not block.
+    fn overdue(&self, reminders: u32) -> bool;
+}
+
+struct Notice {
+    until: Instant,
+    reminders: u32,
+    to: Weak<dyn Overdue>,
+}
+
 /// One a machine.
 pub(crate) struct Watcher {
     threads: Arc<Threads>,
-    /// Set by the first that parks; `None` where the system has no poll for us.
+    /// Set by the first that needs it; `None` where the system has no poll for us.
     poll: OnceLock<Option<Handle>>,
     table: Arc<Mutex<Table>>,
 }
@@ -35,11 +49,14 @@ struct Handle {
     waker: Waker,
 }
 
-/// Written by those who park for the first time and those who end, read by the watcher's thread.
+/// Written by those who park for the first time, those who end and those who kick; read by the
+/// watcher's thread.
 #[derive(Default)]
 struct Table {
     next: usize,
     parked: HashMap<usize, Weak<Parking>>,
+    /// Who was given notice, in the order in which it passes.
+    noticed: VecDeque<Notice>,
     stopped: bool,
 }
 
@@ -82,13 +99,27 @@ impl Watcher {
         self.handle()?.registry.deregister(&mut SourceFd(&descriptor))
     }
 
+    /// Has [`Overdue::overdue`] called after [`NOTICE`]. False if there is no thread for it.
+    pub(crate) fn give_notice(&self, to: Weak<dyn Overdue>) -> bool {
+        let Ok(handle) = self.handle() else { return false };
+        let mut table = self.table.lock();
+        if table.stopped {
+            return false;
+        }
+        table.noticed.push_back(Notice { until: Instant::now() + NOTICE, reminders: 0, to });
+        let first = table.noticed.len() == 1;
+        drop(table);
+        if first {
+            handle.wake();
+        }
+        true
+    }
+
     /// Ends the thread. What parks from now on polls.
     pub(crate) fn stop(&self) {
         self.table.lock().stopped = true;
         if let Some(Some(handle)) = self.poll.get() {
-            if let Err(error) = handle.waker.wake() {
-                report!(Error, "cannot wake the watcher: {error}");
-            }
+            handle.wake();
         }
     }
 
@@ -113,21 +144,53 @@ impl Watcher {
     }
 }
 
+impl Handle {
+    fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            report!(Error, "cannot wake the watcher: {error}");
+        }
+    }
+}
+
+impl Table {
+    /// Takes whose notice has passed: all of them, once nobody will come back.
+    fn overdue(&mut self, now: Instant) -> Vec<Notice> {
+        let passed = self.noticed.iter().take_while(|notice| notice.until <= now || self.stopped).count();
+        self.noticed.drain(..passed).collect()
+    }
+}
+
 fn watch(mut poll: Poll, table: &Mutex<Table>) {
     let mut events = Events::with_capacity(256);
     loop {
-        if let Err(error) = poll.poll(&mut events, None) {
+        let now = Instant::now();
+        let (overdue, stopped) = {
+            let mut table = table.lock();
+            (table.overdue(now), table.stopped)
+        };
+        let still_there = |notice: &Notice| match notice.to.upgrade() {
+            Some(link) => !link.overdue(notice.reminders),
+            None => false,
+        };
+        let remind =
+            |notice: Notice| Notice { until: now + NOTICE, reminders: notice.reminders + 1, ..notice };
+        let again: Vec<Notice> = overdue.into_iter().filter(still_there).map(remind).collect();
+        if stopped {
+            return;
+        }
+        let next = {
+            let mut table = table.lock();
+            table.noticed.extend(again);
+            table.noticed.front().map(|notice| notice.until)
+        };
+        // Rounded up: the poll counts in milliseconds.
+        let timeout = next.map(|next| next.saturating_duration_since(now) + Duration::from_millis(1));
+        if let Err(error) = poll.poll(&mut events, timeout) {
             if error.kind() != io::ErrorKind::Interrupted {
                 return report!(Error, "the watcher ended: {error}");
             }
         }
         for event in &events {
-            if event.token() == WAKE {
-                if table.lock().stopped {
-                    return;
-                }
-                continue;
-            }
             let parking = table.lock().parked.get(&event.token().0).and_then(Weak::upgrade);
             if let Some(parking) = parking {
                 // An error or a hang-up ends both kinds of wait: the system call will say which.

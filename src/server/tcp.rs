@@ -194,7 +194,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Server for TcpServer<F> {
         control.spawn(format!("acceptor-{}", core.id().0), move || {
             acceptor.run(|(socket, peer, local)| {
                 let link = SocketLink::new(socket, Arc::clone(&watcher));
-                host.welcome(Arc::new(link), Remote::Tcp { peer, local })
+                host.welcome(link, Remote::Tcp { peer, local })
             });
         })?;
         report!(Info, "server tcp {} is ready", addresses[0]);

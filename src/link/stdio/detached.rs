@@ -7,11 +7,11 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{bounded, unbounded, Receiver, Sender};
+use crossbeam_channel::{after, bounded, never, unbounded, Receiver, Sender};
 use parking_lot::Mutex;
 
 use crate::link::watcher::Watcher;
-use crate::link::{Flush, Link, Waited, PATIENCE};
+use crate::link::{Flush, Link, Waited};
 
 /// The chunks of stdin, from the thread that reads it; one for the life of the process, since what
 /// that thread has read for one server belongs to the next when the first ends.
@@ -59,35 +59,20 @@ fn read_stdin(sender: &Sender<io::Result<Vec<u8>>>) {
 }
 
 impl Link for StdioLink {
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<usize> {
         let mut rest = self.rest.lock();
         if rest.is_empty() {
             crossbeam_channel::select! {
                 // A disconnected channel is the end of stdin, told before.
                 recv(self.stdin) -> chunk => *rest = chunk.unwrap_or_else(|_| Ok(Vec::new()))?,
                 recv(self.kicked) -> _ => return Err(io::ErrorKind::WouldBlock.into()),
-                default(PATIENCE) => return Err(io::ErrorKind::WouldBlock.into()),
+                recv(limit.map_or_else(never, after)) -> _ => return Err(io::ErrorKind::WouldBlock.into()),
             }
         }
         let count = rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&rest[..count]);
         rest.drain(..count);
         Ok(count)
-    }
-
-    fn wait_readable(&self, deadline: Option<Instant>) -> Waited {
-        let mut select = crossbeam_channel::Select::new();
-        select.recv(&self.stdin);
-        let kicked = select.recv(&self.kicked);
-        let ready = match deadline {
-            Some(deadline) => select.ready_deadline(deadline).ok(),
-            None => Some(select.ready()),
-        };
-        match ready {
-            Some(index) if index == kicked => Waited::Kicked,
-            Some(_) => Waited::Ready,
-            None => Waited::TimedOut,
-        }
     }
 
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -115,7 +100,7 @@ impl Link for StdioLink {
         false
     }
 
-    fn kick(&self) {
+    fn kick(&self, _notice: bool) {
         drop(self.kick.lock().take());
     }
 
@@ -131,6 +116,6 @@ impl Link for StdioLink {
 
     fn abort(&self) {
         self.aborted.store(true, Ordering::Release);
-        self.kick();
+        self.kick(false);
     }
 }

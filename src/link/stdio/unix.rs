@@ -18,7 +18,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use parking_lot::Mutex;
 use socket2::SockRef;
 
-use crate::link::parking::{Parking, Side};
+use crate::link::parking::Parking;
 use crate::link::watcher::Watcher;
 use crate::link::{Flush, Link, Waited, PATIENCE};
 use crate::report::report;
@@ -94,7 +94,7 @@ impl StdioLink {
 }
 
 impl Inlet {
-    /// Waits until there is something to read. False after `timeout`.
+    /// Waits until there is something to read, a kick, or the end of `timeout`.
     fn wait(&mut self, timeout: Option<Duration>, kicked: &AtomicBool) -> io::Result<Waited> {
         if !self.pollable || self.ready {
             self.ready = true;
@@ -140,24 +140,11 @@ impl Inlet {
 }
 
 impl Link for StdioLink {
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<usize> {
         let mut inlet = self.inlet.lock();
-        match inlet.wait(Some(PATIENCE), &self.kicked)? {
+        match inlet.wait(limit, &self.kicked)? {
             Waited::Ready => inlet.read(buffer),
             Waited::Kicked | Waited::TimedOut => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
-
-    fn wait_readable(&self, deadline: Option<Instant>) -> Waited {
-        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        match self.inlet.lock().wait(timeout, &self.kicked) {
-            // A signal may have cut the wait short.
-            Ok(Waited::TimedOut) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {
-                Waited::Ready
-            }
-            Ok(waited) => waited,
-            // The read that follows will say it.
-            Err(_) => Waited::Ready,
         }
     }
 
@@ -169,7 +156,7 @@ impl Link for StdioLink {
                 result => return result,
             }
         }
-        if self.parking.wait(&self.outlet.stdout, Side::Write, Some(patience)) != Waited::Ready {
+        if self.parking.wait_writable(&self.outlet.stdout, patience) != Waited::Ready {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.outlet.write(parts)
@@ -194,7 +181,7 @@ impl Link for StdioLink {
         self.parking.flush_when_writable(&self.outlet.stdout, flush)
     }
 
-    fn kick(&self) {
+    fn kick(&self, _notice: bool) {
         self.kicked.store(true, Ordering::Release);
         if let Err(error) = self.waker.wake() {
             report!(Error, "cannot wake the reader of stdin: {error}");
@@ -214,7 +201,7 @@ impl Link for StdioLink {
     fn abort(&self) {
         self.aborted.store(true, Ordering::Release);
         self.parking.kick();
-        self.kick();
+        self.kick(false);
     }
 }
 
