@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{bounded, Receiver, Sender};
+use crossbeam_channel::{unbounded, Receiver, Sender};
 use parking_lot::Mutex;
 
 use crate::fence::fence;
@@ -36,20 +36,22 @@ pub(crate) struct Pool {
 /// Written by acceptors, which claim, and workers, which park and withdraw.
 #[derive(Default)]
 struct State {
-    /// The one that parked last is claimed first: its memory is warm.
-    parked: Vec<Parked>,
+    lanes: Vec<Lane>,
     next: u64,
     closed: bool,
 }
 
-struct Parked {
-    worker: u64,
+/// The workers with one size of stack. Parked ones wait at one channel, whichever of them gets a job:
+/// one that has just begun to wait takes it without having slept, if the next client comes at once.
+struct Lane {
     stack: Option<usize>,
-    hand: Hand,
+    /// How many are parked and not claimed. A claim is taken off here, then sent.
+    parked: usize,
+    jobs: (Sender<Call>, Receiver<Call>),
 }
 
-/// Takes one job; `None` sends the worker home.
-type Hand = Sender<Option<Box<dyn Job>>>;
+/// A job, or `None` to go home.
+type Call = Option<Box<dyn Job>>;
 
 impl Pool {
     pub(crate) fn new(threads: Arc<Threads>) -> Arc<Pool> {
@@ -58,39 +60,36 @@ impl Pool {
 
     /// Has `job` run by a worker with this stack size. If that can't be, the job is dropped.
     pub(crate) fn run(self: &Arc<Self>, stack: Option<usize>, job: Box<dyn Job>) -> io::Result<()> {
-        let worker = {
+        let (worker, jobs) = {
             let mut state = self.state.lock();
-            if let Some(index) = state.parked.iter().rposition(|parked| parked.stack == stack) {
-                let parked = state.parked.swap_remove(index);
-                drop(state);
-                return match parked.hand.send(Some(job)) {
-                    Ok(()) => Ok(()),
-                    Err(_) => Err(io::Error::other("a parked worker was lost")),
-                };
+            let lane = state.lane(stack);
+            if lane.parked > 0 {
+                lane.parked -= 1;
+                // Never waits: the channel has no bound, and is as long as there are claims.
+                return lane.jobs.0.send(Some(job)).map_err(|_| io::Error::other("the workers were lost"));
             }
+            let jobs = lane.jobs.1.clone();
             state.next += 1;
-            state.next - 1
+            (state.next - 1, jobs)
         };
         let pool = Arc::clone(self);
         let name = format!("backport-worker-{worker}");
-        self.threads.spawn(name, stack, move || pool.work(worker, stack, job))
+        self.threads.spawn(name, stack, move || pool.work(stack, &jobs, job))
     }
 
     /// Sends the parked ones home. Those that work follow when they are done.
     pub(crate) fn close(&self) {
-        let parked = {
-            let mut state = self.state.lock();
-            state.closed = true;
-            std::mem::take(&mut state.parked)
-        };
-        for parked in parked {
-            // Has room for one, and this is the one: it was claimed by taking it.
-            drop(parked.hand.send(None));
+        let mut state = self.state.lock();
+        state.closed = true;
+        for lane in &mut state.lanes {
+            for _ in 0..std::mem::take(&mut lane.parked) {
+                // The lane has a receiver itself.
+                drop(lane.jobs.0.send(None));
+            }
         }
     }
 
-    fn work(&self, worker: u64, stack: Option<usize>, mut job: Box<dyn Job>) {
-        let mut line = None;
+    fn work(&self, stack: Option<usize>, jobs: &Receiver<Call>, mut job: Box<dyn Job>) {
         loop {
             // The job fences the user's code itself; this is for ours.
             if let Err(message) = fence(|| job.run()) {
@@ -98,12 +97,11 @@ impl Pool {
             }
             // Parked first, then the client's place is given free: who takes it finds a worker, and
             // there is never one more than places.
-            let (hand, jobs) = &*line.get_or_insert_with(channel);
-            let parked = self.park(worker, stack, hand);
+            let parked = self.park(stack);
             if let Err(message) = fence(move || drop(job)) {
                 tell("a panic in the drop of a server's factory", &message);
             }
-            match parked.then(|| self.next(worker, jobs)).flatten() {
+            match parked.then(|| self.next(stack, jobs)).flatten() {
                 Some(next) => job = next,
                 None => return,
             }
@@ -112,38 +110,43 @@ impl Pool {
 
     /// The next job of a parked worker.
     ///
-    /// Not inlined, and neither are `channel` and `tell`: their frames would lie under that of every
-    /// idle client, whose stack touches two pages without them and three with them.
+    /// Not inlined, and neither is `tell`: their frames would lie under that of every idle client,
+    /// whose stack touches two pages without them and three with them.
     #[inline(never)]
-    fn next(&self, worker: u64, jobs: &Receiver<Option<Box<dyn Job>>>) -> Option<Box<dyn Job>> {
+    fn next(&self, stack: Option<usize>, jobs: &Receiver<Call>) -> Call {
         match jobs.recv_timeout(PARKED_FOR) {
             Ok(next) => next,
-            Err(_) if self.withdraw(worker) => None,
-            // Claimed at the last moment: the job is on its way.
+            Err(_) if self.withdraw(stack) => None,
+            // All were claimed at the last moment: a job is on its way.
             Err(_) => jobs.recv().ok().flatten(),
         }
     }
 
-    fn park(&self, worker: u64, stack: Option<usize>, hand: &Hand) -> bool {
+    fn park(&self, stack: Option<usize>) -> bool {
         let mut state = self.state.lock();
-        let parks = !state.closed && state.parked.len() < PARKED;
-        if parks {
-            state.parked.push(Parked { worker, stack, hand: hand.clone() });
-        }
+        let parks = !state.closed && state.lanes.iter().map(|lane| lane.parked).sum::<usize>() < PARKED;
+        state.lane(stack).parked += usize::from(parks);
         parks
     }
 
-    /// False if the worker was claimed meanwhile.
-    fn withdraw(&self, worker: u64) -> bool {
+    /// False if every parked worker was claimed meanwhile, this one with them.
+    fn withdraw(&self, stack: Option<usize>) -> bool {
         let mut state = self.state.lock();
-        let index = state.parked.iter().position(|parked| parked.worker == worker);
-        index.map(|index| state.parked.swap_remove(index)).is_some()
+        let lane = state.lane(stack);
+        let left = lane.parked > 0;
+        lane.parked -= usize::from(left);
+        left
     }
 }
 
-#[inline(never)]
-fn channel() -> (Hand, Receiver<Option<Box<dyn Job>>>) {
-    bounded(1)
+impl State {
+    fn lane(&mut self, stack: Option<usize>) -> &mut Lane {
+        let index = self.lanes.iter().position(|lane| lane.stack == stack).unwrap_or_else(|| {
+            self.lanes.push(Lane { stack, parked: 0, jobs: unbounded() });
+            self.lanes.len() - 1
+        });
+        &mut self.lanes[index]
+    }
 }
 
 #[cold]

@@ -21,7 +21,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{bounded, Receiver};
+use crossbeam_channel::{bounded, Receiver, Sender};
 use parking_lot::Mutex;
 
 use crate::adapter::Adapter;
@@ -29,7 +29,7 @@ use crate::closing::Closing;
 use crate::error::Result;
 use crate::limits::Limits;
 use crate::link::memory::{MemoryLink, Pipe};
-use crate::link::Flush;
+use crate::link::{Flush, Link};
 use crate::machine::Machine;
 use crate::remote::Remote;
 use crate::running::Running;
@@ -110,10 +110,14 @@ impl Setup {
             flush: Arc::clone(&flush),
         };
         let (machine, (reports, closing)) = (Machine::new(), bounded(1));
-        let server = MemoryServer { adapter, link, limits, reports };
+        let (seated, there) = bounded(1);
+        let server = MemoryServer { adapter, link, limits, reports, seated };
         let start = || -> Result<_> {
             let server = machine.prepare(server)?;
-            Ok((server, machine.start()?))
+            let running = machine.start()?;
+            // So that the server has its client when the test looks.
+            there.recv_timeout(deadline)?;
+            Ok((server, running))
         };
         let (server, running) = start().unwrap_or_else(|error| panic!("cannot start a machine: {error}"));
         TestClient { inward, outward, flush, deadline, closing, server, running }
@@ -219,7 +223,8 @@ struct MemoryServer<A> {
     adapter: A,
     link: MemoryLink,
     limits: Limits,
-    reports: crossbeam_channel::Sender<Closing>,
+    reports: Sender<Closing>,
+    seated: Sender<()>,
 }
 
 impl<A: Adapter> Server for MemoryServer<A> {
@@ -230,16 +235,19 @@ impl<A: Adapter> Server for MemoryServer<A> {
         control.core().limits().take(&self.limits);
         let engine = control.engine();
         let (pool, threads) = (Arc::clone(&engine.pool), Arc::clone(&engine.threads));
-        let adapter = Mutex::new(Some(self.adapter));
+        let (adapter, seated) = (Mutex::new(Some(self.adapter)), self.seated);
         // Called once: there is one client.
-        let factory =
-            move || adapter.lock().take().unwrap_or_else(|| unreachable!("a second client in memory"));
-        let host =
-            Host::new(Arc::clone(control.core()), pool, threads, factory, None).reporting(self.reports);
-        let job = host.admit(Arc::new(self.link), Remote::Memory);
+        let factory = move || {
+            // Who doesn't wait for it doesn't mind.
+            seated.send(()).unwrap_or_default();
+            adapter.lock().take().unwrap_or_else(|| unreachable!("a second client in memory"))
+        };
+        let core = Arc::clone(control.core());
+        let host = Host::new(Arc::clone(&core), pool, threads, factory, None).reporting(self.reports);
+        let (host, link) = (Arc::new(host), self.link);
         control.spawn("memory", move || {
-            if let Some(mut job) = job {
-                job.run();
+            if let Some(seat) = core.seat() {
+                host.admit(seat, move || (Arc::new(link) as Arc<dyn Link>, Remote::Memory)).run();
             }
         })?;
         Ok(control.handle())

@@ -8,7 +8,7 @@ use crossbeam_channel::Sender;
 
 use crate::adapter::Adapter;
 use crate::client::output::Context;
-use crate::client::Client;
+use crate::client::{Client, ClientId};
 use crate::closing::Closing;
 use crate::error::Result;
 use crate::fence::fence;
@@ -25,7 +25,7 @@ pub(crate) struct Host<F> {
     core: Arc<ServerCore>,
     pool: Arc<Pool>,
     context: Arc<Context>,
-    factory: Arc<F>,
+    factory: F,
     stack: Option<usize>,
     reports: Option<Sender<Closing>>,
 }
@@ -39,7 +39,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Host<F> {
         stack: Option<usize>,
     ) -> Host<F> {
         let context = Arc::new(Context { limits: Arc::clone(core.limits()), threads });
-        Host { core, pool, context, factory: Arc::new(factory), stack, reports: None }
+        Host { core, pool, context, factory, stack, reports: None }
     }
 
     /// Also sends each client's end, when all is done.
@@ -47,49 +47,49 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Host<F> {
         Host { reports: Some(reports), ..self }
     }
 
-    /// A client to be served. `None` if the server is stopping: it came too late.
-    pub(crate) fn admit(&self, link: Arc<dyn Link>, remote: Remote) -> Option<Box<dyn Job>> {
-        let client = Client::new(Arc::clone(&link), remote, Arc::clone(&self.context));
-        let seat = self.core.seat(&client)?;
-        let (core, factory) = (Arc::clone(&self.core), Arc::clone(&self.factory));
-        let reports = self.reports.clone();
-        Some(Box::new(Visit { client, link: Some(link), core, factory, reports, _seat: seat }))
+    /// A client to be served, whose connection `arrive` makes, on the thread that serves it: what
+    /// lives for one connection is then allocated and freed by one thread.
+    pub(crate) fn admit<C: Connection>(self: &Arc<Self>, seat: Seat, arrive: C) -> Box<dyn Job> {
+        Box::new(Visit { id: ClientId::next(), arrive: Some(arrive), host: Arc::clone(self), seat })
     }
 
     /// Hands a client to a worker. An error costs that client alone.
-    pub(crate) fn welcome(&self, link: Arc<dyn Link>, remote: Remote) -> io::Result<()> {
-        match self.admit(link, remote) {
-            Some(job) => self.pool.run(self.stack, job),
-            None => Err(io::Error::other("the server is stopping")),
-        }
+    pub(crate) fn welcome<C: Connection>(self: &Arc<Self>, seat: Seat, arrive: C) -> io::Result<()> {
+        self.pool.run(self.stack, self.admit(seat, arrive))
     }
 }
 
+/// Makes the connection of a client.
+pub(crate) trait Connection: FnOnce() -> (Arc<dyn Link>, Remote) + Send + 'static {}
+impl<C: FnOnce() -> (Arc<dyn Link>, Remote) + Send + 'static> Connection for C {}
+
 /// One client's visit.
-struct Visit<F> {
-    client: Client,
-    link: Option<Arc<dyn Link>>,
-    core: Arc<ServerCore>,
-    factory: Arc<F>,
-    reports: Option<Sender<Closing>>,
+struct Visit<F, C> {
+    id: ClientId,
+    arrive: Option<C>,
+    host: Arc<Host<F>>,
     /// Given back when the worker is free again.
-    _seat: Seat,
+    seat: Seat,
 }
 
-impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Job for Visit<F> {
+impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, C: Connection> Job for Visit<F, C> {
     fn run(&mut self) {
-        let Some(link) = self.link.take() else { return };
-        let client = &self.client;
+        let Some((link, remote)) = self.arrive.take().map(|arrive| arrive()) else { return };
+        let host = &*self.host;
+        let client = &Client::new(self.id, Arc::clone(&link), remote, Arc::clone(&host.context));
+        if !self.seat.sit(client) {
+            return;
+        }
         report!(Debug, "client {} from {}: connected", client.id(), client.remote());
-        let reason = match fence(|| (self.factory)()) {
+        let reason = match fence(|| (host.factory)()) {
             Ok(adapter) => converse(adapter, client, link),
             // No opening, so no closing.
             Err(message) => client.shared().conclude(Err(message), false),
         };
-        self.core.count(&reason);
+        host.core.count(&reason);
         tell(client, &reason);
         client.shared().finish();
-        if let Some(reports) = &self.reports {
+        if let Some(reports) = &host.reports {
             // Who doesn't wait for it doesn't mind.
             drop(reports.send(reason));
         }

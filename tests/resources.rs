@@ -352,8 +352,8 @@ fn a_listener_that_goes_bad_ends_its_server_and_no_other() {
     if !has("strace") {
         return;
     }
-    // The fourth accept of each acceptor's thread: its second client's.
-    let inject = ["-e", "trace=accept4", "-e", "inject=accept4:error=EBADF:when=4+"];
+    // The third accept of each acceptor's thread: after its second client.
+    let inject = ["-e", "trace=accept4", "-e", "inject=accept4:error=EBADF:when=3+"];
     let (mut child, path) = traced(&inject, "child_has_two_servers");
     let (bad, good) = (child.address(), child.address());
     let stays = Peer::connect(good);

@@ -44,7 +44,7 @@ pub struct Client {
 pub struct ClientId(u64);
 
 impl ClientId {
-    fn next() -> ClientId {
+    pub(crate) fn next() -> ClientId {
         /// Counted up by acceptors, for nothing but distinct numbers.
         static NEXT: AtomicU64 = AtomicU64::new(1);
         ClientId(NEXT.fetch_add(1, Ordering::Relaxed))
@@ -58,8 +58,8 @@ impl fmt::Display for ClientId {
 }
 
 impl Client {
-    pub(crate) fn new(link: Arc<dyn Link>, remote: Remote, context: Arc<Context>) -> Client {
-        Client { shared: Arc::new(Shared::new(ClientId::next(), remote, link, context)) }
+    pub(crate) fn new(id: ClientId, link: Arc<dyn Link>, remote: Remote, context: Arc<Context>) -> Client {
+        Client { shared: Arc::new(Shared::new(id, remote, link, context)) }
     }
 
     /// The client's number, unique in the process.

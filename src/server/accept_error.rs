@@ -5,8 +5,6 @@ use std::io;
 /// What to do after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Remedy {
-    /// Nobody is waiting: wait for the listener to become ready.
-    Wait,
     /// That connection died in the queue (or a signal came): take the next.
     Skip,
     /// Descriptors or memory are short, or something unknown: try again after a while.
@@ -17,12 +15,10 @@ pub(crate) enum Remedy {
 
 /// Sorts an error of `accept`.
 pub(crate) fn remedy(error: &io::Error) -> Remedy {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => return Remedy::Wait,
-        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset => {
-            return Remedy::Skip;
-        }
-        _ => {}
+    if let io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset =
+        error.kind()
+    {
+        return Remedy::Skip;
     }
     match error.raw_os_error() {
         Some(code) if DEAD_CONNECTION.contains(&code) => Remedy::Skip,
@@ -65,7 +61,6 @@ mod tests {
     #[test]
     fn sorts_by_what_is_to_be_done() {
         let remedy = |code| remedy(&io::Error::from_raw_os_error(code));
-        assert_eq!(remedy(libc::EAGAIN), Remedy::Wait);
         for code in
             [libc::EINTR, libc::ECONNABORTED, libc::EPROTO, libc::ENETDOWN, libc::ETIMEDOUT, libc::EPERM]
         {

@@ -1,13 +1,14 @@
 //! The state of one server: who is there, what it counted, and how it ends.
 //!
 //! A server has ended when nobody is *present* any more: no thread of its own, and no client. Each
-//! of them holds a [`Presence`] or a [`Seat`], whose drop says so, whatever happens.
+//! of them holds a [`Presence`] or a [`Seat`], whose drop says so, whatever happens. A seat is taken
+//! when a connection is accepted, and its client sits down in it when a worker has taken it over.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
 
 use crossbeam_channel::{bounded, Receiver, Sender};
 use parking_lot::Mutex;
@@ -18,6 +19,7 @@ use crate::control::{Event, Events, ServerId};
 use crate::fence::fence;
 use crate::limits::Limits;
 use crate::report::{report, Escaped, Limiter};
+use crate::server::bell::Bell;
 use crate::stats::ServerStats;
 
 /// One server, as all who have to do with it share it.
@@ -33,10 +35,11 @@ pub(crate) struct ServerCore {
     stopped: Receiver<()>,
     /// Set by `ServerHandle::suspend` and `resume`, read by the acceptor.
     suspended: AtomicBool,
-    /// Wakes the acceptor; set once, before it runs, by a server that has one.
-    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    /// Set while there is an acceptor that will close the clients once its listeners are closed.
-    listening: AtomicBool,
+    /// Rung by whoever changes what acceptors wait for: a place, the end of a suspension, the stop.
+    pub(crate) bell: Bell,
+    /// How many acceptors there are, the last of which will close the clients once its listener is
+    /// closed. Counted by `Listening`.
+    listening: AtomicUsize,
     /// Counted up by the acceptor and by workers, read by whoever asks for figures.
     pub(crate) counters: Counters,
     pub(crate) warnings: Limiter,
@@ -48,10 +51,12 @@ struct Registry {
     clients: BTreeMap<ClientId, Client>,
     /// No seat is given any more.
     closed: bool,
+    /// Seats that are out: the clients, and those on their way from the acceptor to a worker.
+    seats: usize,
     /// Presences and seats that are out.
     present: usize,
     ended: bool,
-    /// The acceptor waits for a seat.
+    /// An acceptor waits for a seat.
     waiting: bool,
     accepted: u64,
     peak: usize,
@@ -91,8 +96,8 @@ impl ServerCore {
             stopping: AtomicBool::new(false),
             stopped,
             suspended: AtomicBool::new(false),
-            wake: OnceLock::new(),
-            listening: AtomicBool::new(false),
+            bell: Bell::default(),
+            listening: AtomicUsize::new(0),
             counters: Counters::default(),
             warnings: Limiter::default(),
         })
@@ -133,25 +138,22 @@ impl ServerCore {
         Some(Presence { core: Arc::clone(self) })
     }
 
-    /// Takes a client on, until the seat drops. `None` once the server has closed its clients.
-    pub(crate) fn seat(self: &Arc<Self>, client: &Client) -> Option<Seat> {
+    /// Takes a seat for one more client, until it drops. `None` while all are taken (the bell rings
+    /// when one is free), or once the server has closed its clients.
+    pub(crate) fn seat(self: &Arc<Self>) -> Option<Seat> {
         let mut registry = self.registry.lock();
-        if registry.closed {
+        if registry.closed || !registry.has_room(&self.limits) {
             return None;
         }
         registry.present += 1;
-        registry.accepted += 1;
-        registry.clients.insert(client.id(), client.clone());
-        registry.peak = registry.peak.max(registry.clients.len());
+        registry.seats += 1;
         drop(registry);
-        Some(Seat { core: Arc::clone(self), client: client.clone() })
+        Some(Seat { core: Arc::clone(self), client: None })
     }
 
-    /// Whether one more client may come. If not, the acceptor will be woken when one may.
+    /// Whether one more client may come. If not, the bell rings when one may.
     pub(crate) fn has_room(&self) -> bool {
-        let mut registry = self.registry.lock();
-        registry.waiting = registry.clients.len() >= self.limits.max_clients();
-        !registry.waiting
+        self.registry.lock().has_room(&self.limits)
     }
 
     /// Counts how a client ended.
@@ -228,8 +230,8 @@ impl ServerCore {
         for hook in hooks {
             call_hook(hook);
         }
-        self.wake();
-        if !self.listening.load(Ordering::Acquire) {
+        self.bell.ring();
+        if self.listening.load(Ordering::Acquire) == 0 {
             self.close_clients();
         }
     }
@@ -254,25 +256,16 @@ impl ServerCore {
 
     pub(crate) fn suspend(&self, suspended: bool) {
         self.suspended.store(suspended, Ordering::Release);
-        self.wake();
+        self.bell.ring();
     }
 
     pub(crate) fn is_suspended(&self) -> bool {
         self.suspended.load(Ordering::Acquire)
     }
 
-    /// Wakes the acceptor, to look at everything anew.
-    pub(crate) fn wake(&self) {
-        if let Some(wake) = self.wake.get() {
-            wake();
-        }
-    }
-
-    /// Says that there is an acceptor, how to wake it, and that it closes the clients: it holds the
-    /// guard until its listeners are closed.
-    pub(crate) fn listen(self: &Arc<Self>, wake: impl Fn() + Send + Sync + 'static) -> Listening {
-        self.wake.get_or_init(|| Box::new(wake));
-        self.listening.store(true, Ordering::Release);
+    /// Says that there is one more acceptor; it holds the guard until its listener is closed.
+    pub(crate) fn listen(self: &Arc<Self>) -> Listening {
+        self.listening.fetch_add(1, Ordering::AcqRel);
         Listening { core: Arc::clone(self) }
     }
 
@@ -289,8 +282,8 @@ impl ServerCore {
         }
     }
 
-    /// Gives back a presence or a seat.
-    fn leave(&self, client: Option<&Client>) {
+    /// Gives back a presence, or a seat with its client.
+    fn leave(&self, seat: bool, client: Option<&Client>) {
         let stats = client.map(Client::stats);
         let mut registry = self.registry.lock();
         let left = client.and_then(|client| registry.clients.remove(&client.id()));
@@ -298,21 +291,29 @@ impl ServerCore {
             registry.bytes_in += stats.bytes_in;
             registry.bytes_out += stats.bytes_out;
         }
-        let wake = client.is_some() && std::mem::take(&mut registry.waiting);
+        registry.seats -= usize::from(seat);
+        let ring = seat && std::mem::take(&mut registry.waiting);
         registry.present -= 1;
         let ended = registry.present == 0 && !registry.ended;
         registry.ended |= ended;
         registry.closed |= ended;
         drop(registry);
         drop(left);
-        if wake {
-            self.wake();
+        if ring {
+            self.bell.ring();
         }
         if ended {
             self.stop();
             // No one listens once the machine has given up on a stuck thread.
             drop(self.events.send(Event::ServerEnded(self.id)));
         }
+    }
+}
+
+impl Registry {
+    fn has_room(&mut self, limits: &Limits) -> bool {
+        self.waiting = self.seats >= limits.max_clients();
+        !self.waiting
     }
 }
 
@@ -335,19 +336,35 @@ pub(crate) struct Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.core.leave(None);
+        self.core.leave(false, None);
     }
 }
 
-/// A client of the server's: its place in the registry and among `max_clients`.
+/// A client's place in the registry and among `max_clients`.
 pub(crate) struct Seat {
     core: Arc<ServerCore>,
-    client: Client,
+    client: Option<Client>,
+}
+
+impl Seat {
+    /// Takes the client on. False once the server has closed its clients: it came too late.
+    pub(crate) fn sit(&mut self, client: &Client) -> bool {
+        let mut registry = self.core.registry.lock();
+        if registry.closed {
+            return false;
+        }
+        registry.accepted += 1;
+        registry.clients.insert(client.id(), client.clone());
+        registry.peak = registry.peak.max(registry.clients.len());
+        drop(registry);
+        self.client = Some(client.clone());
+        true
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.core.leave(Some(&self.client));
+        self.core.leave(true, self.client.as_ref());
     }
 }
 
@@ -358,8 +375,9 @@ pub(crate) struct Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.core.listening.store(false, Ordering::Release);
         self.core.stop();
-        self.core.close_clients();
+        if self.core.listening.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.core.close_clients();
+        }
     }
 }

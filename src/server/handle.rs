@@ -84,7 +84,7 @@ impl ServerHandle {
     /// Changes how many clients it serves at once, at least 1. Those that are served go on.
     pub fn set_max_clients(&self, limit: usize) {
         self.core.limits().set_max_clients(limit);
-        self.core.wake();
+        self.core.bell.ring();
     }
 
     /// Changes the idle timeout, for waits that begin from now on.

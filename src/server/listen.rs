@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use crate::error::with_context;
 use crate::link::socket::set_patience;
 use crate::server::acceptor::Listener;
+use crate::server::door::Door;
 
 /// What is set on listeners, and comes from them to the sockets that they accept.
 #[derive(Clone, Debug)]
@@ -46,7 +47,7 @@ impl TcpOptions {
 
 /// A bound, listening socket.
 pub(crate) struct TcpListener {
-    socket: platform::Listening,
+    door: Door,
     local: SocketAddr,
     #[cfg_attr(target_os = "linux", allow(dead_code, reason = "accepted sockets inherit them there"))]
     options: TcpOptions,
@@ -122,16 +123,24 @@ fn listen(address: SocketAddr, alone: bool, options: &TcpOptions) -> io::Result<
     }
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-    TcpListener::new(socket.into(), options)
+    TcpListener::new(socket, options, Door::own)
 }
 
 impl TcpListener {
-    pub(crate) fn new(listener: StdListener, options: &TcpOptions) -> io::Result<TcpListener> {
-        let local = listener.local_addr()?;
-        let socket = Socket::from(listener);
-        socket.set_nonblocking(true)?;
+    /// One that came from elsewhere: another process may hold it too.
+    pub(crate) fn shared(listener: StdListener, options: &TcpOptions) -> io::Result<TcpListener> {
+        TcpListener::new(listener.into(), options, Door::shared)
+    }
+
+    fn new(
+        socket: Socket,
+        options: &TcpOptions,
+        door: impl FnOnce(Socket) -> io::Result<Door>,
+    ) -> io::Result<TcpListener> {
         options.apply(&socket)?;
-        Ok(TcpListener { socket: platform::Listening::new(socket), local, options: options.clone() })
+        let local = socket.local_addr()?.as_socket();
+        let local = local.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a TCP listener"))?;
+        Ok(TcpListener { door: door(socket)?, local, options: options.clone() })
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
@@ -142,8 +151,12 @@ impl TcpListener {
 impl Listener for TcpListener {
     type Arrival = (Socket, SocketAddr, SocketAddr);
 
-    fn accept(&self) -> io::Result<Self::Arrival> {
-        let (socket, peer) = self.socket.accept()?;
+    fn interrupter(&self) -> Box<dyn FnOnce() + Send> {
+        self.door.interrupter()
+    }
+
+    fn accept(&mut self) -> io::Result<Self::Arrival> {
+        let (socket, peer) = self.door.accept()?;
         // On Linux an accepted socket blocks, and has the options of its listener (`accept4` and
         // the copy of the socket in the kernel). Elsewhere either may be otherwise.
         #[cfg(not(target_os = "linux"))]
@@ -164,84 +177,4 @@ impl Listener for TcpListener {
 /// An IPv4 peer of a dual-stack listener, as IPv4.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-impl mio::event::Source for TcpListener {
-    fn register(
-        &mut self,
-        registry: &mio::Registry,
-        token: mio::Token,
-        interests: mio::Interest,
-    ) -> io::Result<()> {
-        self.socket.source(|source| source.register(registry, token, interests))
-    }
-
-    fn reregister(
-        &mut self,
-        registry: &mio::Registry,
-        token: mio::Token,
-        interests: mio::Interest,
-    ) -> io::Result<()> {
-        self.socket.source(|source| source.reregister(registry, token, interests))
-    }
-
-    fn deregister(&mut self, registry: &mio::Registry) -> io::Result<()> {
-        self.socket.source(|source| source.deregister(registry))
-    }
-}
-
-/// On Unix one `accept4` gives a blocking socket, which mio's own accept would not.
-#[cfg(unix)]
-mod platform {
-    use std::io;
-    use std::net::SocketAddr;
-    use std::os::fd::AsRawFd;
-
-    use mio::unix::SourceFd;
-    use socket2::Socket;
-
-    pub(super) struct Listening(Socket);
-
-    impl Listening {
-        pub(super) fn new(socket: Socket) -> Listening {
-            Listening(socket)
-        }
-
-        pub(super) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
-            let (socket, peer) = self.0.accept()?;
-            // A peer that is gone already has no address on some systems.
-            let peer = peer.as_socket().ok_or(io::ErrorKind::ConnectionAborted)?;
-            Ok((socket, peer))
-        }
-
-        pub(super) fn source<T>(&mut self, f: impl FnOnce(&mut SourceFd<'_>) -> T) -> T {
-            f(&mut SourceFd(&self.0.as_raw_fd()))
-        }
-    }
-}
-
-/// On Windows mio tells the next arrival only after its own accept has said that there is none.
-#[cfg(not(unix))]
-mod platform {
-    use std::io;
-    use std::net::SocketAddr;
-
-    use socket2::Socket;
-
-    pub(super) struct Listening(mio::net::TcpListener);
-
-    impl Listening {
-        pub(super) fn new(socket: Socket) -> Listening {
-            Listening(mio::net::TcpListener::from_std(socket.into()))
-        }
-
-        pub(super) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
-            let (stream, peer) = self.0.accept()?;
-            Ok((std::net::TcpStream::from(stream).into(), peer))
-        }
-
-        pub(super) fn source<T>(&mut self, f: impl FnOnce(&mut mio::net::TcpListener) -> T) -> T {
-            f(&mut self.0)
-        }
-    }
 }

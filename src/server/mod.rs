@@ -2,12 +2,15 @@
 //!
 //! - [`Server`] is what anyone can implement, [`Control`] what it may ask of its machine.
 //! - [`core`] is the state of one server: its clients, its end. [`handle`] shows it to the user.
-//! - [`acceptor`] is the thread that accepts, [`listen`] what it accepts from.
+//! - [`acceptor`] is the thread that accepts, [`listen`] what it accepts from, and [`door`] how it
+//!   waits there; [`bell`] is what it waits for while it may not accept.
 //! - [`tcp`] and [`stdio`] are the servers that the crate brings.
 
 pub(crate) mod accept_error;
 pub(crate) mod acceptor;
+pub(crate) mod bell;
 pub(crate) mod core;
+pub(crate) mod door;
 pub(crate) mod handle;
 pub(crate) mod listen;
 pub(crate) mod stdio;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::adapter::Adapter;
 use crate::link::stdio::StdioLink;
+use crate::link::Link;
 use crate::remote::Remote;
 use crate::server::handle::ServerHandle;
 use crate::server::{Control, Server};
@@ -43,12 +44,13 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Server for StdioServer<F>
         control.set_name("stdio");
         let engine = control.engine();
         let (pool, threads) = (Arc::clone(&engine.pool), Arc::clone(&engine.threads));
-        let host = Host::new(Arc::clone(control.core()), pool, threads, self.factory, None);
+        let core = Arc::clone(control.core());
+        let host = Arc::new(Host::new(Arc::clone(&core), pool, threads, self.factory, None));
         let link = StdioLink::new(Arc::clone(&engine.watcher))?;
         control.spawn("stdio", move || {
             // The client's own thread: there is but one.
-            if let Some(mut job) = host.admit(Arc::new(link), Remote::Stdio) {
-                job.run();
+            if let Some(seat) = core.seat() {
+                host.admit(seat, move || (Arc::new(link) as Arc<dyn Link>, Remote::Stdio)).run();
             }
             drop(taken);
         })?;

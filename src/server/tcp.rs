@@ -11,6 +11,7 @@ use crate::adapter::Adapter;
 use crate::error::with_context;
 use crate::limits::Limits;
 use crate::link::socket::SocketLink;
+use crate::link::Link;
 use crate::remote::Remote;
 use crate::report::report;
 use crate::server::acceptor::Acceptor;
@@ -173,7 +174,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Server for TcpServer<F> {
         }
         let listeners = match self.source? {
             Source::Addresses(addresses) => bind(&addresses, &self.options)?,
-            Source::Listener(listener) => vec![TcpListener::new(listener, &self.options)?],
+            Source::Listener(listener) => vec![TcpListener::shared(listener, &self.options)?],
         };
         let addresses: Arc<[SocketAddr]> = listeners.iter().map(TcpListener::local_addr).collect();
         control.set_name(format!("tcp {}", addresses[0]));
@@ -189,14 +190,24 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Server for TcpServer<F> {
         let engine = control.engine();
         let (pool, threads) = (Arc::clone(&engine.pool), Arc::clone(&engine.threads));
         let host = Host::new(Arc::clone(core), pool, threads, self.factory, self.stack);
-        let acceptor = Acceptor::new(core, listeners)?;
-        let watcher = Arc::clone(&engine.watcher);
-        control.spawn(format!("acceptor-{}", core.id().0), move || {
-            acceptor.run(|(socket, peer, local)| {
-                let link = SocketLink::new(socket, Arc::clone(&watcher));
-                host.welcome(link, Remote::Tcp { peer, local })
-            });
-        })?;
+        let host = Arc::new(host);
+        // All of them before the first is started: the last to end closes the clients.
+        let acceptors: Vec<_> = listeners.into_iter().map(|listener| Acceptor::new(core, listener)).collect();
+        for (index, acceptor) in acceptors.into_iter().enumerate() {
+            let (host, watcher) = (Arc::clone(&host), Arc::clone(&engine.watcher));
+            let name = match index {
+                0 => format!("acceptor-{}", core.id().0),
+                more => format!("acceptor-{}.{more}", core.id().0),
+            };
+            control.spawn(name, move || {
+                acceptor.run(|seat, (socket, peer, local)| {
+                    let watcher = Arc::clone(&watcher);
+                    host.welcome(seat, move || {
+                        (SocketLink::new(socket, watcher) as Arc<dyn Link>, Remote::Tcp { peer, local })
+                    })
+                });
+            })?;
+        }
         report!(Info, "server tcp {} is ready", addresses[0]);
         Ok(TcpHandle { server: control.handle(), addresses })
     }
