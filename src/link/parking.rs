@@ -24,7 +24,8 @@ pub(crate) struct Settling {
     pub(crate) writable: bool,
 }
 
-/// One a link with a descriptor.
+/// One a link with a descriptor, made when it is first needed: most clients read as fast as they are
+/// written to, and never need it.
 pub(crate) struct Parking {
     watcher: Arc<Watcher>,
     /// Our place in the watcher's table, taken by the first wait.

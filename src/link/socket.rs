@@ -5,8 +5,8 @@
 
 use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use socket2::Socket;
@@ -19,7 +19,7 @@ use crate::report::report;
 /// A connected stream socket.
 pub(crate) struct SocketLink {
     socket: Socket,
-    parking: Arc<Parking>,
+    parking: OnceLock<Arc<Parking>>,
     watcher: Arc<Watcher>,
     /// For the watcher, which comes back to a link that was kicked.
     me: Weak<SocketLink>,
@@ -30,6 +30,8 @@ pub(crate) struct SocketLink {
     kicked: AtomicBool,
     /// The read side was shut down, by the watcher or an abort: nothing more can be heard.
     deaf: AtomicBool,
+    /// Set by `abort`; for a parking that is made after it.
+    aborted: AtomicBool,
     /// The time-out of `recv` that is in force, in microseconds; 0 is none. The reading thread's own.
     timeout: AtomicU64,
 }
@@ -40,14 +42,34 @@ impl SocketLink {
     pub(crate) fn new(socket: Socket, watcher: Arc<Watcher>) -> Arc<SocketLink> {
         Arc::new_cyclic(|me| SocketLink {
             socket,
-            parking: Parking::new(Arc::clone(&watcher)),
+            parking: OnceLock::new(),
             watcher,
             me: me.clone(),
             waiting: AtomicBool::new(false),
             kicked: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
+            aborted: AtomicBool::new(false),
             timeout: AtomicU64::new(0),
         })
+    }
+
+    /// Where to wait, made now if need be: with what whoever kicked before has left for it. The fences
+    /// are a pair: either this sees the kick, or the kick sees the parking.
+    fn parking(&self) -> &Arc<Parking> {
+        let parking = self.parking.get_or_init(|| Parking::new(Arc::clone(&self.watcher)));
+        fence(Ordering::SeqCst);
+        if self.aborted.load(Ordering::SeqCst) {
+            parking.abort();
+        } else if self.kicked.load(Ordering::SeqCst) {
+            parking.kick();
+        }
+        parking
+    }
+
+    /// The parking, where there is one already.
+    fn parked(&self) -> Option<&Arc<Parking>> {
+        fence(Ordering::SeqCst);
+        self.parking.get()
     }
 
     /// Lets `recv` take at most `limit`. What is in force already costs no system call.
@@ -117,16 +139,18 @@ impl Link for SocketLink {
     }
 
     fn wait_writable(&self, deadline: Instant) -> Waited {
-        self.parking.wait_writable(&self.socket, deadline)
+        self.parking().wait_writable(&self.socket, deadline)
     }
 
     fn flush_when_writable(&self, flush: Weak<dyn Flush>) -> bool {
-        self.parking.flush_when_writable(&self.socket, flush)
+        self.parking().flush_when_writable(&self.socket, flush)
     }
 
     fn kick(&self, notice: bool) {
         self.kicked.store(true, Ordering::SeqCst);
-        self.parking.kick();
+        if let Some(parking) = self.parked() {
+            parking.kick();
+        }
         if self.waiting.load(Ordering::SeqCst) {
             // Without a watcher there is no notice.
             if !notice || !self.watcher.give_notice(self.me.clone()) {
@@ -141,7 +165,7 @@ impl Link for SocketLink {
         }
         let start = Instant::now();
         let deaf = self.deaf.load(Ordering::Acquire);
-        while let Some(seen) = self.parking.settle(&self.socket, deaf, deadline) {
+        while let Some(seen) = self.parking().settle(&self.socket, deaf, deadline) {
             if seen.writable {
                 break;
             }
@@ -187,7 +211,10 @@ impl Link for SocketLink {
         }
         self.deaf.store(true, Ordering::Release);
         shutdown(&self.socket, std::net::Shutdown::Both);
-        self.parking.abort();
+        self.aborted.store(true, Ordering::SeqCst);
+        if let Some(parking) = self.parked() {
+            parking.abort();
+        }
     }
 }
 

@@ -240,6 +240,8 @@ impl Outlet {
                 let first = parts.iter().find(|part| !part.is_empty());
                 let first = first.map_or(&[][..], |part| &part[..part.len().min(libc::PIPE_BUF)]);
                 (&self.stdout).write(first)
+            } else if let [one] = parts {
+                (&self.stdout).write(one)
             } else {
                 (&self.stdout).write_vectored(parts)
             };
