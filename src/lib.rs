@@ -55,9 +55,9 @@
 //! as it likes, at the cost of its own client. The crate holds none of its locks meanwhile, so every
 //! method of it may be called from every callback.
 //!
-//! The others: each server has a thread that accepts. All intervals of a machine share one, where a
-//! slow job delays the next. One more watches the sockets of clients that have been silent for a
-//! while. `run` itself only waits for what ends the machine. A thread's name tells what it does:
+//! The others: each address that a server listens on has a thread that accepts. All intervals of a
+//! machine share one, where a slow job delays the next. One more watches the sockets of clients that
+//! read slowly. `run` itself only waits for what ends the machine. A thread's name tells what it does:
 //! `backport-acceptor-0`, `backport-worker-7`.
 //!
 //! What several clients share goes where Rust puts it, behind an `Arc` and a `Mutex` that the factory

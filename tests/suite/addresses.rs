@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 
 use backport::{Machine, TcpServer};
 
-use crate::support::{next, Echo, Peer, Watch};
+use crate::support::{next, nothing, Echo, Peer, Watch};
 
 /// The error of listening there.
 #[track_caller]
@@ -149,4 +149,61 @@ fn handles_show_themselves() {
     assert!(format!("{machine:?}").contains(&server.name()));
     assert!(format!("{server:?}").contains(&server.local_addr().to_string()));
     drop(format!("{:?}", TcpServer::new("127.0.0.1:0", || Echo)));
+}
+
+#[test]
+fn a_stop_leaves_a_listener_that_others_have_too_as_it_is() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, others) = (listener.local_addr().unwrap(), listener.try_clone().unwrap());
+    let machine = Machine::new();
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let factory = move || watched.around(Echo);
+    let server = machine.prepare(TcpServer::from_listener(listener, factory)).unwrap();
+    let running = machine.start().unwrap();
+    for _ in 0..3 {
+        Peer::connect(address).assert_echo(b"ours");
+    }
+    server.suspend();
+    let outside = Peer::connect(address);
+    outside.send(b"knock");
+    (0..3).for_each(|_| drop(next(&watch.opened)));
+    nothing(&watch.opened);
+    server.resume();
+    assert_eq!(outside.read(5), b"knock");
+    running.stop().unwrap();
+    // As a new process would go on with it, that had it from the old one.
+    others.set_nonblocking(false).unwrap();
+    let peer = Peer::connect(address);
+    let (stream, _) = others.accept().unwrap();
+    std::io::Write::write_all(&mut &stream, b"theirs").unwrap();
+    assert_eq!(peer.read(6), b"theirs");
+}
+
+#[test]
+fn the_limit_on_clients_holds_over_all_addresses_of_a_server() {
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let machine = Machine::new();
+    let server = machine
+        .prepare(TcpServer::new(&*two_addresses(), move || watched.around(Echo)).max_clients(1))
+        .unwrap();
+    let running = machine.start().unwrap();
+    let peers: Vec<_> = server.local_addrs().iter().map(|address| Peer::connect(*address)).collect();
+    let first = next(&watch.opened);
+    nothing(&watch.opened);
+    assert_eq!(server.client_count(), 1);
+    first.close();
+    let second = next(&watch.opened);
+    assert_eq!(server.stats().peak, 1);
+    assert_ne!(first.remote(), second.remote());
+    drop(peers);
+    running.stop().unwrap();
+}
+
+/// Two addresses of this computer, port 0 on each.
+fn two_addresses() -> Vec<SocketAddr> {
+    // On Linux the whole of 127.0.0.0/8 is loopback; elsewhere there is IPv6 beside it.
+    let second = if cfg!(target_os = "linux") { "127.0.0.2:0" } else { "[::1]:0" };
+    vec!["127.0.0.1:0".parse().unwrap(), second.parse().unwrap()]
 }
