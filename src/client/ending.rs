@@ -117,8 +117,10 @@ impl Shared {
             // A peer that has ended its side sends nothing that close(2) would have to answer with
             // RST: there closing is enough.
             let slow = unsure && link.settle(limit);
-            link.shut_write();
             let quiet = if recent || slow { LINGER_QUIET } else { Duration::ZERO };
+            if !quiet.is_zero() {
+                link.shut_write();
+            }
             link.drain(quiet, limit.saturating_duration_since(Instant::now()));
         }
         let mut state = self.state.lock();
