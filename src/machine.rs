@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{unbounded, Receiver};
+use crossbeam_channel::{unbounded, Receiver, Sender};
 use parking_lot::Mutex;
 
 use crate::adapter::Adapter;
@@ -21,7 +21,8 @@ use crate::pool::Pool;
 use crate::report::{report, Escaped};
 use crate::running::Running;
 use crate::scheduler::interval::Interval;
-use crate::scheduler::{Scheduler, Work};
+use crate::scheduler::time::ManualTime;
+use crate::scheduler::{Command, Scheduler, Work};
 use crate::server::core::ServerCore;
 use crate::server::handle::ServerHandle;
 use crate::server::stdio::StdioServer;
@@ -73,8 +74,9 @@ pub(crate) struct Hub {
     engine: Engine,
     scheduler: Scheduler,
     drain_timeout: Mutex<Duration>,
-    /// Set when the machine was told to stop or has stopped; read by whoever asks.
-    stopped: AtomicBool,
+    /// Set when the machine was told to stop or has stopped; read by whoever asks, and by the
+    /// scheduler between jobs.
+    stopped: Arc<AtomicBool>,
 }
 
 /// Written by those who prepare and by the running thread.
@@ -131,14 +133,15 @@ impl Machine {
             had_server: false,
             past: ServerStats::default(),
         };
+        let stopped = Arc::new(AtomicBool::new(false));
         let hub = Arc::new(Hub {
-            scheduler: Scheduler::new(threads, events.clone()),
+            scheduler: Scheduler::new(threads, events.clone(), Arc::clone(&stopped)),
             events,
             receiver: Mutex::new(Some(receiver)),
             registry: Mutex::new(registry),
             engine,
             drain_timeout: Mutex::new(DRAIN_TIMEOUT),
-            stopped: AtomicBool::new(false),
+            stopped,
         });
         let owner = Owner { hub: Arc::clone(&hub) };
         Machine { hub, _owner: Arc::new(owner) }
@@ -197,6 +200,8 @@ impl Machine {
     /// that panics is logged and cancelled. A period beyond the clock's range never ticks. On a
     /// machine that has stopped, the interval is stopped.
     ///
+    /// [`testing::Clock`](crate::testing::Clock) tests what it does without waiting for it.
+    ///
     /// # Panics
     /// If `period` is zero.
     pub fn prepare_interval(
@@ -212,6 +217,12 @@ impl Machine {
     /// run), unless it is stopped before.
     pub fn prepare_timeout(&self, delay: Duration, job: impl FnOnce() + Send + 'static) -> Interval {
         self.hub.scheduler.add(Work::Once(delay, Some(Box::new(job))))
+    }
+
+    /// Lets the jobs go by a time that is moved by hand. `None` once the machine has begun to run.
+    pub(crate) fn set_manual_time(&self) -> Option<(Arc<ManualTime>, Sender<Command>)> {
+        let prepared = self.hub.registry.lock().stage == Stage::Prepared;
+        prepared.then(|| self.hub.scheduler.set_manual())
     }
 
     /// Runs the machine on this thread until it has stopped. With nothing prepared it returns at

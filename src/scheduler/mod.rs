@@ -5,9 +5,10 @@
 
 pub(crate) mod interval;
 pub(crate) mod schedule;
+pub(crate) mod time;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{unbounded, Receiver, Sender};
@@ -18,6 +19,7 @@ use crate::fence::fence;
 use crate::report::{report, Escaped};
 use crate::scheduler::interval::Interval;
 use crate::scheduler::schedule::{Due, Schedule};
+use crate::scheduler::time::{ManualTime, Time};
 use crate::threads::Threads;
 
 /// One a machine.
@@ -28,8 +30,10 @@ pub(crate) struct Scheduler {
     state: Mutex<State>,
     /// Jobs that have not ended. Counted up by those who add, down by the scheduler's thread.
     pending: Arc<AtomicUsize>,
-    /// Set by `stop`, read by the thread between jobs.
+    /// Set by whoever tells the machine to stop, read by the thread between jobs: none begins after.
     stopped: Arc<AtomicBool>,
+    /// In place of the system's clock, if a test asks for it before the machine runs.
+    manual: Arc<OnceLock<Arc<ManualTime>>>,
 }
 
 /// Written by those who add, under the lock.
@@ -43,6 +47,8 @@ struct State {
 pub(crate) enum Command {
     Add(u64, Entry, Instant),
     Cancel(u64),
+    /// Moves a manual time on; the sender is dropped when all is done that was due.
+    Advance(Duration, Sender<()>),
     Stop,
 }
 
@@ -67,7 +73,7 @@ pub(crate) enum Work {
 }
 
 impl Scheduler {
-    pub(crate) fn new(threads: Arc<Threads>, events: Events) -> Scheduler {
+    pub(crate) fn new(threads: Arc<Threads>, events: Events, stopped: Arc<AtomicBool>) -> Scheduler {
         let (commands, receiver) = unbounded();
         Scheduler {
             threads,
@@ -75,7 +81,8 @@ impl Scheduler {
             commands,
             state: Mutex::new(State { next: 0, receiver: Some(receiver) }),
             pending: Arc::default(),
-            stopped: Arc::default(),
+            stopped,
+            manual: Arc::default(),
         }
     }
 
@@ -86,20 +93,13 @@ impl Scheduler {
 
     /// Adds a job. On a machine that has stopped, one that is stopped.
     pub(crate) fn add(&self, work: Work) -> Interval {
-        let (id, receiver) = {
+        let id = {
             let mut state = self.state.lock();
             state.next += 1;
-            (state.next, state.receiver.take())
+            state.next
         };
         let interval = Interval::new(id, self.commands.clone());
-        if let Some(receiver) = receiver {
-            let (events, stopped) = (self.events.clone(), Arc::clone(&self.stopped));
-            let run = move || Runner { schedule: Schedule::new(), events, stopped }.run(&receiver);
-            if let Err(error) = self.threads.spawn("backport-scheduler".to_owned(), None, run) {
-                report!(Error, "no thread for intervals: {error}");
-                self.stopped.store(true, Ordering::Release);
-            }
-        }
+        self.start();
         self.pending.fetch_add(1, Ordering::AcqRel);
         let entry = Entry { interval: interval.clone(), work, pending: Arc::clone(&self.pending) };
         if !self.stopped.load(Ordering::Acquire) {
@@ -107,6 +107,30 @@ impl Scheduler {
             drop(self.commands.send(Command::Add(id, entry, Instant::now())));
         }
         interval
+    }
+
+    /// Lets the jobs go by a time that is moved with [`Command::Advance`]. Only before the machine
+    /// runs.
+    pub(crate) fn set_manual(&self) -> (Arc<ManualTime>, Sender<Command>) {
+        let time = Arc::clone(self.manual.get_or_init(|| Arc::new(ManualTime::new())));
+        // It moves the time, also while there is no job.
+        self.start();
+        (time, self.commands.clone())
+    }
+
+    /// Starts the thread, if that is still to be done.
+    fn start(&self) {
+        let Some(receiver) = self.state.lock().receiver.take() else { return };
+        let (events, stopped) = (self.events.clone(), Arc::clone(&self.stopped));
+        let manual = Arc::clone(&self.manual);
+        let run = move || {
+            let time = Time::start(manual.get());
+            Runner { schedule: Schedule::new(), time, events, stopped }.run(&receiver);
+        };
+        if let Err(error) = self.threads.spawn("backport-scheduler".to_owned(), None, run) {
+            // The receiver has gone, so whatever is sent to it ends at once.
+            report!(Error, "no thread for intervals: {error}");
+        }
     }
 
     /// Cancels all jobs; the one that runs runs to its end.
@@ -120,29 +144,25 @@ impl Scheduler {
 /// The scheduler's thread.
 struct Runner {
     schedule: Schedule<Entry>,
+    time: Time,
     events: Events,
     stopped: Arc<AtomicBool>,
 }
 
 impl Runner {
     fn run(mut self, commands: &Receiver<Command>) {
-        let started = Instant::now();
         while !self.stopped.load(Ordering::Acquire) {
-            let command = match self.schedule.next() {
-                Some(due) => commands.recv_deadline(due).ok(),
-                None => commands.recv().ok(),
-            };
-            match command {
-                // Periods count from the start of the machine at the earliest.
-                Some(Command::Add(id, entry, added)) => self.enter(id, entry, added.max(started)),
+            match self.time.wait(self.schedule.next(), commands) {
+                Some(Command::Add(id, entry, added)) => self.enter(id, entry, self.time.begin(added)),
                 Some(Command::Cancel(id)) => {
                     if let Some(entry) = self.schedule.remove(id) {
                         self.end(entry);
                     }
                 }
+                Some(Command::Advance(by, done)) => self.time.advance(by, done),
                 Some(Command::Stop) => {}
                 None => {
-                    if let Some((due, id, entry)) = self.schedule.pop(Instant::now()) {
+                    if let Some((due, id, entry)) = self.schedule.pop(self.time.horizon()) {
                         self.perform(due, id, entry);
                     }
                 }
@@ -167,6 +187,9 @@ impl Runner {
     }
 
     fn perform(&mut self, due: Due, id: u64, mut entry: Entry) {
+        if let Due::At(due) = due {
+            self.time.reach(due);
+        }
         if entry.interval.is_stopped() {
             return self.end(entry);
         }
@@ -188,7 +211,7 @@ impl Runner {
         }
         match entry.work {
             Work::Every(period, _) if !entry.interval.is_stopped() => {
-                self.schedule.insert(due.next_beat(period, Instant::now()), id, entry);
+                self.schedule.insert(due.next_beat(period, self.time.now()), id, entry);
             }
             _ => self.end(entry),
         }

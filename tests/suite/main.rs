@@ -7,6 +7,7 @@ mod support;
 
 mod addresses;
 mod callbacks;
+mod clock;
 mod closing;
 mod custom_server;
 mod framing;

@@ -1,11 +1,14 @@
 //! `backport::testing`: a client in memory that can do what a peer on a socket can.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::Duration;
 
 use backport::testing::{self, Setup};
 use backport::{receiving, Adapter, Client, Closing, Remote, Result};
 use crossbeam_channel::unbounded;
+
+use crate::support::gate;
 
 fn echo() -> impl Adapter {
     receiving(|client, data| Ok(client.write(data)?))
@@ -89,6 +92,40 @@ fn a_client_that_goes_away_is_lost_or_ended_it() {
 }
 
 #[test]
+fn a_client_that_resets_is_lost_with_what_it_had_sent() {
+    let (sender, told) = unbounded();
+    let (keeper, gate) = gate();
+    let mut client = testing::connect(receiving(move |client, data| {
+        sender.send(data.to_vec())?;
+        gate.wait();
+        assert_eq!(client.write("late").unwrap_err().kind(), ErrorKind::BrokenPipe);
+        Ok(())
+    }));
+    client.write_all(b"first").unwrap();
+    assert_eq!(crate::support::next(&told), b"first");
+    client.write_all(b"second").unwrap();
+    client.reset();
+    drop(keeper);
+    assert!(matches!(client.ended(), Closing::Lost(_)));
+    assert!(told.try_recv().is_err(), "the rest is not handed over");
+}
+
+#[test]
+fn one_thread_reads_while_another_writes() {
+    let client = Setup::new().window(1000).connect(echo());
+    let lines = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..1000 {
+                (&client).write_all(format!("{number}\n").as_bytes()).unwrap();
+            }
+            client.close_write();
+        });
+        BufReader::new(&client).lines().map(|line| line.unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(lines, (0..1000).map(|number: i32| number.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_client_that_says_nothing_is_idle() {
     let client = Setup::new().idle_timeout(Duration::from_millis(200)).connect(echo());
     assert!(matches!(client.ended(), Closing::Idle));
@@ -111,6 +148,23 @@ fn the_server_can_close_and_stop() {
 fn a_read_that_waits_in_vain_fails_at_the_deadline() {
     let mut client = Setup::new().deadline(Duration::from_millis(50)).connect(echo());
     assert_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::TimedOut);
+}
+
+#[test]
+fn an_adapter_that_hangs_fails_the_test_and_does_not_hang_it() {
+    let (keeper, gate) = gate();
+    let setup = Setup::new().window(10).deadline(Duration::from_millis(50));
+    let mut client = setup.connect(receiving(move |_, _| {
+        gate.wait();
+        Ok(())
+    }));
+    let error = client.write_all(&[0; 1000]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    // Dropped in the panic: its machine is stopped at once, and gives up on the adapter's thread.
+    let panic = catch_unwind(AssertUnwindSafe(move || client.ended()));
+    drop(keeper);
+    let said = *panic.unwrap_err().downcast::<String>().unwrap();
+    assert!(said.contains("has not ended within 50ms"), "{said}");
 }
 
 #[test]

@@ -15,13 +15,17 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Intervals and timeouts are tested with a [`Clock`], which doesn't wait.
 
-use std::fmt;
-use std::io::{self, IoSlice, Read, Write};
-use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+mod client;
+mod clock;
 
-use crossbeam_channel::{bounded, Receiver, Sender};
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crossbeam_channel::{bounded, Sender};
 use parking_lot::Mutex;
 
 use crate::adapter::Adapter;
@@ -29,13 +33,15 @@ use crate::closing::Closing;
 use crate::error::Result;
 use crate::limits::Limits;
 use crate::link::memory::{MemoryLink, Pipe};
-use crate::link::{Flush, Link};
+use crate::link::Link;
 use crate::machine::Machine;
 use crate::remote::Remote;
-use crate::running::Running;
 use crate::server::handle::ServerHandle;
 use crate::server::{Control, Server};
 use crate::worker::Host;
+
+pub use client::TestClient;
+pub use clock::Clock;
 
 /// Connects a client in memory to `adapter`, with the defaults of a [`Setup`].
 ///
@@ -121,100 +127,6 @@ impl Setup {
         };
         let (server, running) = start().unwrap_or_else(|error| panic!("cannot start a machine: {error}"));
         TestClient { inward, outward, flush, deadline, closing, server, running }
-    }
-}
-
-/// The test's end of a connection in memory: [`Read`], [`Write`], and what else a peer can do.
-///
-/// Each `write` is one chunk at the adapter, as long as it fits the window and the adapter reads
-/// chunks. Reads and writes fail with [`TimedOut`](io::ErrorKind::TimedOut) after the deadline
-/// rather than hang. Dropping it resets the connection.
-pub struct TestClient {
-    inward: Arc<Pipe>,
-    outward: Arc<Pipe>,
-    flush: Arc<OnceLock<Weak<dyn Flush>>>,
-    deadline: Duration,
-    closing: Receiver<Closing>,
-    server: ServerHandle,
-    running: Running,
-}
-
-impl TestClient {
-    /// Ends the client's output: the adapter comes to the end of input. Replies can still be read.
-    pub fn close_write(&self) {
-        self.inward.end();
-    }
-
-    /// Goes away: the adapter comes to the end of input, and what it writes fails.
-    pub fn close(&self) {
-        self.inward.end();
-        self.outward.break_off();
-    }
-
-    /// The server that serves it, whose one client it is: to close it from the server's side, say.
-    #[must_use]
-    pub fn server(&self) -> &ServerHandle {
-        &self.server
-    }
-
-    /// Ends the client's output, waits until the adapter has ended, and says why it did.
-    ///
-    /// # Panics
-    /// If it has not within the deadline.
-    #[must_use]
-    pub fn finish(self) -> Closing {
-        self.close_write();
-        self.ended()
-    }
-
-    /// Waits until the adapter has ended by itself, and says why it did.
-    ///
-    /// # Panics
-    /// If it has not within the deadline.
-    #[must_use]
-    pub fn ended(self) -> Closing {
-        match self.closing.recv_timeout(self.deadline) {
-            Ok(closing) => closing,
-            Err(_) => panic!("the adapter has not ended within {:?}", self.deadline),
-        }
-    }
-
-    fn until(&self) -> Instant {
-        Instant::now() + self.deadline
-    }
-}
-
-impl Read for TestClient {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.outward.read(buffer, self.until())?;
-        if let Some(flush) = self.flush.get().and_then(Weak::upgrade) {
-            flush.flush();
-        }
-        Ok(count)
-    }
-}
-
-impl Write for TestClient {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.inward.write(&[IoSlice::new(data)], self.until())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for TestClient {
-    fn drop(&mut self) {
-        self.inward.end();
-        self.outward.break_off();
-        self.running.machine().stop_now();
-    }
-}
-
-impl fmt::Debug for TestClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TestClient").field("server", &self.server).finish_non_exhaustive()
     }
 }
 
