@@ -5,11 +5,14 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use backport::{Client, Error, Machine};
+use backport::framing::{ContentLength, Delimited, Endian, FrameError, Framing, LengthPrefixed, Lines};
+use backport::{Adapter, Client, Closing, Error, Input, Machine, Result};
+use crossbeam_channel::{unbounded, Sender};
 use log::Level;
 use parking_lot::Mutex;
 use support::child::{command, exit, has, is_child, say, wait_for_parent, Child};
@@ -137,6 +140,73 @@ fn child_keeps_handles() {
 #[test]
 fn handles_that_are_kept_pin_no_descriptor() {
     alone("child_keeps_handles");
+}
+
+/// The most memory that this process ever had, in KiB.
+fn peak() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Tells which limit a frame was over; pulls frames if it has a framing of its own.
+struct Limited<F>(Option<F>, Sender<usize>);
+
+impl<F: Framing> Adapter for Limited<F> {
+    fn serving(&mut self, _: &Client, input: &mut Input) -> Result {
+        let framing = self.0.as_mut().unwrap();
+        while input.frame(framing)?.is_some() {}
+        Ok(())
+    }
+
+    fn closing(&mut self, _: &Client, reason: &Closing) {
+        let Closing::Failed(error) = reason else { panic!("{reason}") };
+        let Some(FrameError::TooLong { limit }) = error.downcast_ref() else { panic!("{error}") };
+        self.1.send(*limit).unwrap();
+    }
+}
+
+/// Sends 100 MiB without a newline, or as much as is taken, to a `receiving` that gets frames and to
+/// a conversation that pulls them.
+#[track_caller]
+fn flood<F: Framing + Clone + Sync>(framing: F, limit: usize) {
+    let (sender, told) = unbounded();
+    let (pushing, pulling) = ((framing.clone(), sender.clone()), (framing, sender));
+    let pushed = serve(move || Limited(None::<F>, pushing.1.clone()).framed(pushing.0.clone()));
+    let pulled = serve(move || Limited(Some(pulling.0.clone()), pulling.1.clone()));
+    for served in [pushed, pulled] {
+        let peer = served.connect();
+        for _ in 0..100 * 16 {
+            if (&peer.stream).write_all(&[b'x'; 64 * 1024]).is_err() {
+                break;
+            }
+        }
+        assert_eq!(next(&told), limit);
+        served.stop().unwrap();
+    }
+}
+
+#[test]
+fn child_gets_frames_without_end() {
+    if !is_child("child_gets_frames_without_end") {
+        return;
+    }
+    flood(Lines::with_limit(10), 10);
+    let before = peak();
+    flood(Lines::default(), 64 * 1024);
+    flood(Delimited::new("\r\n.\r\n").limit(64 * 1024), 64 * 1024);
+    flood(ContentLength::default(), 8 * 1024);
+    // Their first bytes announce more than there is.
+    flood(LengthPrefixed::new(4, Endian::Big).limit(64 * 1024), 64 * 1024);
+    flood(LengthPrefixed::new(8, Endian::Big), 1024 * 1024);
+    let grown = peak() - before;
+    assert!(grown < 2 * 1024, "{grown} KiB more for frames of at most 64 KiB");
+    exit(0);
+}
+
+#[test]
+fn a_hundred_mebibytes_without_a_newline_take_no_more_memory_than_the_limit() {
+    alone("child_gets_frames_without_end");
 }
 
 #[test]

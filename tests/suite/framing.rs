@@ -317,6 +317,47 @@ fn straight_line_code_switches_from_a_head_to_a_counted_body_to_raw_bytes() {
 }
 
 #[test]
+fn the_end_of_input_is_a_last_line_or_an_error_in_straight_line_code_too() {
+    fn lines(client: &Client, input: &mut Input, mut framing: impl Framing) -> Result {
+        while let Some(frame) = input.frame(&mut framing)? {
+            let line = [frame, b"."].concat();
+            client.write(line)?;
+        }
+        assert!(input.frame(&mut framing)?.is_none(), "the end stays");
+        Ok(())
+    }
+    struct Pull<F>(F);
+    impl<F: Framing + Clone> Adapter for Pull<F> {
+        fn serving(&mut self, client: &Client, input: &mut Input) -> Result {
+            lines(client, input, self.0.clone())
+        }
+    }
+    fn pull(framing: impl Framing + Clone, stream: &[u8]) -> (String, Closing) {
+        let mut client = testing::connect(Pull(framing));
+        // One that is over the limit is not read to its end.
+        drop(client.write_all(stream));
+        client.close_write();
+        let mut said = String::new();
+        client.read_to_string(&mut said).unwrap();
+        (said, client.finish())
+    }
+    let (said, closing) = pull(Lines::default(), b"one\r\n\nlast");
+    assert_eq!(said, "one..last.");
+    assert!(matches!(closing, Closing::ByPeer), "{closing}");
+
+    let (said, closing) =
+        pull(ContentLength::default(), b"Content-Length: 2\r\n\r\nhiContent-Length: 2\r\n\r\nh");
+    assert_eq!(said, "hi.");
+    let Closing::Failed(error) = closing else { panic!("{closing}") };
+    assert_eq!(error.downcast_ref(), Some(&FrameError::Truncated));
+
+    let (said, closing) = pull(Lines::with_limit(3), b"yes\nlong");
+    assert_eq!(said, "yes.");
+    let Closing::Failed(error) = closing else { panic!("{closing}") };
+    assert_eq!(error.downcast_ref(), Some(&FrameError::TooLong { limit: 3 }));
+}
+
+#[test]
 fn a_frame_larger_than_the_buffers_comes_whole() {
     struct Size;
     impl Adapter for Size {
