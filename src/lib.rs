@@ -43,10 +43,11 @@
 //!   socket, a serial port.
 //! - [`receiving`] makes an adapter from a closure, and a `Box<dyn Adapter>` is one too.
 //! - Where `receiving` would be a state machine, [`Adapter::serving`] is handed an [`Input`], which is
-//!   a [`BufRead`](std::io::BufRead), and holds the conversation in one function.
+//!   a [`BufRead`](std::io::BufRead), and holds the conversation in one function. Libraries that read
+//!   and write one stream, such as `tungstenite` for WebSocket, get [`Input::stream`].
 //! - [`framing`] turns bytes into messages: lines, or frames that say how long they are.
 //! - [`Machine::prepare_interval`] and [`Machine::prepare_timeout`] do things in time.
-//! - [`testing`] connects an adapter to a client in memory.
+//! - [`testing`] connects an adapter to a client in memory, and moves the clock of intervals by hand.
 //!
 //! # Threads
 //!
@@ -209,6 +210,7 @@ pub use crate::client::cork::Corked;
 pub use crate::client::{Client, ClientId};
 pub use crate::closing::Closing;
 pub use crate::error::{BoxError, Error, Result};
+pub use crate::input::stream::Stream;
 pub use crate::input::Input;
 pub use crate::machine::Machine;
 pub use crate::remote::Remote;

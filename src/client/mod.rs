@@ -32,7 +32,7 @@ use crate::stats::ClientStats;
 /// *Never block:* [`post`](Client::post), [`close`](Client::close), [`abort`](Client::abort), and
 /// all that only asks. *May block, for at most the server's write timeout:*
 /// [`write`](Client::write), [`write_line`](Client::write_line),
-/// [`write_vectored_all`](Client::write_vectored_all), `write!`, and letting go of a
+/// [`write_vectored_all`](Client::write_vectored_all), `write!`, `flush`, and letting go of a
 /// [`cork`](Client::cork).
 #[derive(Clone)]
 pub struct Client {
@@ -202,8 +202,8 @@ impl fmt::Debug for Client {
     }
 }
 
-/// `write!(&client, …)` sends one record: it formats first, then writes once. `flush` has nothing
-/// to do.
+/// `write!(&client, …)` sends one record: it formats first, then writes once. `flush` sends what a
+/// cork has gathered, and waits for what was posted; mostly there is neither.
 impl io::Write for &Client {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         Client::write(self, data)?;
@@ -228,7 +228,7 @@ impl io::Write for &Client {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.shared.flush_now()
     }
 }
 
@@ -251,6 +251,6 @@ impl io::Write for Client {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        io::Write::flush(&mut &*self)
     }
 }

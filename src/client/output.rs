@@ -211,6 +211,14 @@ impl Shared {
         self.write_gathered()
     }
 
+    /// Sends the backlog, if there is one.
+    pub(crate) fn flush_now(self: &Arc<Self>) -> io::Result<()> {
+        if self.state.lock().backlog.is_empty() {
+            return Ok(());
+        }
+        self.write_gathered()
+    }
+
     pub(crate) fn write_gathered(self: &Arc<Self>) -> io::Result<()> {
         let state = self.state.lock();
         admit(&state)?;

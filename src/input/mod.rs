@@ -2,6 +2,7 @@
 //! the traffic and is given back before a long wait.
 
 mod buffer;
+pub(crate) mod stream;
 
 use std::fmt;
 use std::io::{self, BufRead, Read};
@@ -14,6 +15,7 @@ use crate::closing::Closing;
 use crate::error::{duplicate, Result};
 use crate::framing::Framing;
 use crate::input::buffer::Buffer;
+use crate::input::stream::Stream;
 use crate::link::{Link, PATIENCE};
 use crate::report::report;
 
@@ -86,6 +88,12 @@ impl Input {
     /// the server's idle timeout lets it.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
+    }
+
+    /// This input and its client as one stream, for libraries that want [`Read`] and
+    /// [`Write`](io::Write) in one. What they leave unread is here again afterwards.
+    pub fn stream(&mut self) -> Stream<'_> {
+        Stream::new(self)
     }
 
     /// Whether the peer has ended its side.

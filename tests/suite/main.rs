@@ -20,6 +20,7 @@ mod overload;
 mod panics;
 mod posting;
 mod stopping;
+mod stream;
 mod writing;
 
 use parking_lot::Mutex;
