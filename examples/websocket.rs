@@ -1,7 +1,7 @@
 //! A WebSocket echo: the `tungstenite` crate on a client's stream. Each message comes back.
 //!
 //! Run it:      cargo run --example websocket     (or on another address: … websocket localhost:9000)
-//! Talk to it:  python3 -m websockets ws://localhost:8000
+//! Talk to it:  python3 -m websockets ws://localhost:8000     (pip install websockets)
 //!              or in a browser's console: s = new WebSocket("ws://localhost:8000");
 //!              s.onmessage = m => console.log(m.data); s.onopen = () => s.send("hi")
 //! Stop it:     Ctrl-C; every peer gets a close frame
