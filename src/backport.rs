@@ -1,9 +1,12 @@
 //! The front door: one machine, its setup, and the signals that stop it.
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 
 use crate::error::Result;
 use crate::machine::Machine;
+use crate::report;
 use crate::signal;
 
 /// Runs one machine with signals, for programs that are a server and nothing else.
@@ -11,6 +14,9 @@ use crate::signal;
 /// For a server inside another program, and for tests, use a [`Machine`] itself.
 #[derive(Debug)]
 pub struct Backport;
+
+/// What the log gets to catch up after a setup that failed.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// The machine that `Backport::run` runs. Written by `run`, read by `stop`.
 static CURRENT: Mutex<Option<Machine>> = Mutex::new(None);
@@ -34,12 +40,17 @@ impl Backport {
         let signalled = machine.clone();
         let watching = signal::watch(move || signalled.stop())?;
         let current = Current::set(&machine);
-        let result = setup(&machine).and_then(|()| machine.run());
+        let prepared = setup(&machine);
+        let never_ran = prepared.is_err();
+        let result = prepared.and_then(|()| machine.run());
         drop(current);
         drop(watching);
         // If it never ran: what it has prepared may hold clones of it.
         if result.is_err() {
             machine.stop();
+        }
+        if never_ran {
+            report::flush(LAST_WORDS);
         }
         result
     }

@@ -58,8 +58,9 @@
 //!
 //! The others: each address that a server listens on has a thread that accepts. All intervals of a
 //! machine share one, where a slow job delays the next. One more watches the sockets of clients that
-//! read slowly. `run` itself only waits for what ends the machine. A thread's name tells what it does:
-//! `backport-acceptor-0`, `backport-worker-7`.
+//! read slowly. Another one calls the logger, while there is something to log. `run` itself only waits
+//! for what ends the machine. A thread's name tells what it does: `backport-acceptor-0`,
+//! `backport-worker-7`.
 //!
 //! What several clients share goes where Rust puts it, behind an `Arc` and a `Mutex` that the factory
 //! clones. Don't write to a client while you hold such a lock, since that may wait for the peer:
@@ -144,6 +145,14 @@
 //! What happens unseen is said to the [`log`](https://docs.rs/log) crate, target `backport`. Nothing
 //! is ever printed. Quoted text from a peer, such as an error message of yours that contains it, is
 //! escaped and can't forge a line.
+//!
+//! The logger is called on a thread of its own, `backport-log`, which the first record starts and which
+//! leaves after a second without one, or when `run` returns. So the logger may block, be slow or panic
+//! at nobody's expense. Records keep their order. Those that find more than 1 MiB waiting are dropped,
+//! and a warning says how many. By the time that `run` returns everything is logged that was said before,
+//! unless the logger takes more than a second for one record, or for all that is left. A logger may call
+//! this crate; what that has to say to the log itself is dropped, or it would have no end. Where no more
+//! threads can be started, the thread that has something to say calls the logger itself.
 //!
 //! # Limits
 //!

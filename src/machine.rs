@@ -18,7 +18,7 @@ use crate::control::{Event, Events, ServerId};
 use crate::error::{Error, Result};
 use crate::link::watcher::Watcher;
 use crate::pool::Pool;
-use crate::report::{report, Escaped};
+use crate::report::{self, report, Escaped};
 use crate::running::Running;
 use crate::scheduler::interval::Interval;
 use crate::scheduler::time::ManualTime;
@@ -35,6 +35,10 @@ use crate::threads::Threads;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// What aborted sockets and the last threads get after that.
 const GRACE: Duration = Duration::from_millis(400);
+/// What the log gets to catch up before `run` returns; after a stop that took all its time, at most
+/// until half a second is over.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+const SECOND_GRACE: Duration = Duration::from_millis(450);
 /// A limit that is safe to add to the clock.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -438,6 +442,7 @@ impl Run {
         hub.stopped.store(true, Ordering::Release);
         hub.registry.lock().stage = Stage::Stopping;
         report!(Info, "the machine stops");
+        let start = Instant::now();
         let stuck = self.drain(&events, limit, &mut failure);
         let left = {
             let mut registry = hub.registry.lock();
@@ -446,6 +451,8 @@ impl Run {
         };
         drop(left);
         report!(Info, "the machine has stopped");
+        let left = (limit.min(FOR_EVER) + SECOND_GRACE).saturating_sub(start.elapsed());
+        report::flush(left.clamp(LAST_WORDS / 20, LAST_WORDS));
         match stuck.or(failure) {
             Some(error) => Err(error.into()),
             None => Ok(()),

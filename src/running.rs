@@ -1,10 +1,14 @@
 //! A machine that runs on a thread of its own.
 
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::machine::Machine;
-use crate::report::{report, Escaped};
+use crate::report::{self, report, Escaped};
+
+/// What the log gets to catch up with the error of a machine that was dropped.
+const LAST_WORDS: Duration = Duration::from_millis(25);
 
 /// A machine that runs on a thread of its own, from [`Machine::start`].
 ///
@@ -73,6 +77,7 @@ impl Drop for Running {
         if self.thread.is_some() {
             if let Err(error) = self.stop_and_wait() {
                 report!(Error, "the machine did not end cleanly: {}", Escaped(error));
+                report::flush(LAST_WORDS);
             }
         }
     }

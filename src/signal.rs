@@ -12,11 +12,13 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::error::Error;
-use crate::report::report;
+use crate::report::{self, report};
 
 /// Signals that follow each other more closely than this are one: a terminal, a supervisor and an
 /// impatient thumb may each send their own.
 const BURST: Duration = Duration::from_millis(100);
+/// What the log gets to catch up before the process ends at once.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// What to call at the first signal.
 type Stop = Box<dyn Fn() + Send>;
@@ -81,15 +83,20 @@ fn arrived(signal: i32) {
         drop(watched);
         return platform::default_effect(signal);
     }
-    match react(&mut watched.last, Instant::now()) {
+    let reaction = react(&mut watched.last, Instant::now());
+    drop(watched);
+    match reaction {
         Reaction::Stop => {
             report!(Info, "signal {signal}: the machine stops; another one ends the process at once");
-            if let Some(stop) = &watched.stop {
+            if let Some(stop) = &WATCHED.lock().stop {
                 stop();
             }
         }
         Reaction::Ignore => {}
-        Reaction::Exit => platform::exit(128 + signal),
+        Reaction::Exit => {
+            report::flush(LAST_WORDS);
+            platform::exit(128 + signal)
+        }
     }
 }
 

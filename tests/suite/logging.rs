@@ -126,6 +126,8 @@ fn clients_that_wait_for_a_place_are_one_warning() {
         thread::sleep(Duration::from_millis(5));
     }
     next(&watch.opened);
+    // By then all of them are there.
+    served.stop().unwrap();
     let warnings = records(Level::Warn, &name);
     let warnings: Vec<_> = warnings.into_iter().filter(|record| record.0 == Level::Warn).collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");

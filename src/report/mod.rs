@@ -1,29 +1,81 @@
-//! What the crate says to the log: escaped, limited, and fenced against the logger itself.
+//! What the crate says to the log: escaped, limited, and handed to the application's logger by a
+//! thread that nothing else depends on.
 //!
-//! Everything goes through the macros here, never through `log`'s own: an application's logger is
-//! user code, and one that panics must cost neither a client nor a server.
+//! Everything goes through the macro here, never through `log`'s own: a logger is user code, which
+//! may panic, block for ever (on a pipe that nobody reads) or call back into the crate, and must cost
+//! neither a client nor a server. So a record is formatted where it is said and handed over by the
+//! [`scribe`].
+
+mod interest;
+mod queue;
+mod scribe;
 
 use std::fmt::{self, Write};
 use std::time::{Duration, Instant};
 
+use log::{Metadata, Record};
 use parking_lot::Mutex;
 
-use crate::fence;
+use crate::fence::fence;
+use crate::report::interest::Interest;
+use crate::report::queue::{Entry, Place};
+use crate::report::scribe::Scribe;
 
 /// Logs at a level of [`log::Level`], with the arguments of `format!`.
 macro_rules! report {
     ($level:ident, $($arg:tt)+) => {
         if log::Level::$level <= log::STATIC_MAX_LEVEL && log::Level::$level <= log::max_level() {
-            crate::report::send(log::Level::$level, format_args!($($arg)+));
+            let place = &(module_path!(), file!(), line!());
+            crate::report::send(log::Level::$level, format_args!($($arg)+), place);
         }
     };
 }
 pub(crate) use report;
 
-/// Hands one record to the application's logger. Behind [`report!`], which has checked the level.
-pub(crate) fn send(level: log::Level, message: fmt::Arguments<'_>) {
-    // A logger that panics has said so through the panic hook; there is no one left to tell.
-    drop(fence::fence(|| log::log!(target: "backport", level, "{message}")));
+const TARGET: &str = "backport";
+
+static SCRIBE: Scribe = Scribe::new(&hand_to_logger);
+static INTEREST: Interest = Interest::new();
+
+/// Has one record handed to the application's logger; waits for nothing. Behind [`report!`], which
+/// has checked the level.
+#[cold]
+#[inline(never)]
+pub(crate) fn send(level: log::Level, message: fmt::Arguments<'_>, place: &'static Place) {
+    if INTEREST.is_wanted(level, Instant::now()) {
+        // What is displayed may be the user's, and panic.
+        if let Ok(text) = fence(|| message.to_string()) {
+            SCRIBE.say(Entry { level, text, place });
+        }
+    }
+}
+
+/// Waits until everything that was said has been logged, but not for a logger that is stuck: at
+/// most `limit` in all, and a second for one record.
+pub(crate) fn flush(limit: Duration) {
+    SCRIBE.flush(limit);
+}
+
+/// On the scribe's thread, fenced.
+fn hand_to_logger(entry: &Entry) {
+    if entry.level > log::max_level() {
+        return;
+    }
+    let (logger, (module, file, line)) = (log::logger(), *entry.place);
+    let metadata = Metadata::builder().level(entry.level).target(TARGET).build();
+    let wanted = logger.enabled(&metadata);
+    INTEREST.learn(entry.level, wanted, Instant::now());
+    if wanted {
+        logger.log(
+            &Record::builder()
+                .metadata(metadata)
+                .args(format_args!("{}", entry.text))
+                .module_path_static(Some(module))
+                .file_static(Some(file))
+                .line(Some(line))
+                .build(),
+        );
+    }
 }
 
 /// Displays a value with everything escaped that could forge or garble a log line.
