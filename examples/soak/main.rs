@@ -1,0 +1,50 @@
+//! A soak: servers under clients of every bad habit for as long as you like, and whether anything is
+//! left of it in the end. It wants Linux, for it reads /proc.
+//!
+//! Run it:   cargo run --release --example soak -- --seconds 60      (--help tells the rest)
+//! Stop it:  it ends by itself, with status 0 if all is well
+//!
+//! The servers are in this process, the clients in one that it starts, so that the figures are the
+//! servers' alone. A short load comes first; what it leaves behind, with everyone gone, is what the
+//! end is compared with.
+
+#[cfg(target_os = "linux")]
+mod figures;
+#[cfg(target_os = "linux")]
+mod load;
+#[cfg(target_os = "linux")]
+mod options;
+#[cfg(target_os = "linux")]
+mod random;
+#[cfg(target_os = "linux")]
+mod servers;
+#[cfg(target_os = "linux")]
+mod soak;
+#[cfg(target_os = "linux")]
+mod tally;
+#[cfg(target_os = "linux")]
+mod visits;
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    let outcome = match options::parse() {
+        Ok(options::Command::Help) => {
+            println!("{}", options::HELP);
+            Ok(Vec::new())
+        }
+        Ok(options::Command::Load { addresses, options }) => load::run(addresses, &options),
+        Ok(options::Command::Soak(options)) => soak::run(&options),
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(faults) if faults.is_empty() => return std::process::ExitCode::SUCCESS,
+        Ok(faults) => faults.iter().for_each(|fault| eprintln!("soak: FAILED: {fault}")),
+        Err(error) => eprintln!("soak: {error}"),
+    }
+    std::process::ExitCode::FAILURE
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    println!("the soak reads /proc, and so runs on Linux alone");
+}
