@@ -12,6 +12,8 @@
 #[cfg(target_os = "linux")]
 mod experiment;
 #[cfg(target_os = "linux")]
+mod hostile;
+#[cfg(target_os = "linux")]
 mod load;
 #[cfg(target_os = "linux")]
 mod machine;

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::experiment::{Contender, Experiment, Family, Line, Target};
+use crate::hostile;
 use crate::load::{broadcast, connect, idle, messages, stdio, stream, Metrics};
 use crate::machine::most_clients;
 use crate::options::Options;
@@ -55,6 +56,7 @@ pub(crate) fn all(options: &Options) -> Vec<Experiment> {
     rows.extend(crowds(options));
     rows.push(lines(options));
     rows.extend(broadcasts(options));
+    rows.extend(hostile::experiments(options));
     rows.retain(|row| options.keeps(&row.name));
     rows
 }
