@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 /// How long a reader that was kicked may take to come back by itself, where it matters.
 ///
 /// Longer than a busy peer is silent, short enough that nobody minds a close that waits for it.
+#[cfg_attr(not(unix), allow(dead_code, reason = "every reader looks up by itself there"))]
 pub(crate) const NOTICE: Duration = Duration::from_millis(100);
 /// How long `write` blocks in the system call before it comes back with `WouldBlock`, and how soon
 /// other waits look up where they can't be woken.
