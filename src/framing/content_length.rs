@@ -15,8 +15,9 @@ const HEAD_END: &[u8] = b"\r\n\r\n";
 /// the body. Other fields are allowed and left alone.
 ///
 /// As the base protocol of the Language Server Protocol has it (specification 3.17, «Base
-/// Protocol»), and that of the Debug Adapter Protocol: fields end with CRLF, and names are compared
-/// without regard to case.
+/// Protocol»), and that of the Debug Adapter Protocol: fields end with CRLF, and are those of HTTP
+/// otherwise (RFC 7230, section 3.2). Names are compared without regard to case; blanks may surround
+/// a value, and not a name; what the values of other fields hold doesn't matter.
 #[derive(Clone, Debug)]
 pub struct ContentLength {
     limit: usize,
@@ -86,20 +87,27 @@ impl Framing for ContentLength {
 /// The value of the one `Content-Length` field.
 fn content_length(head: &[u8]) -> Result<usize, FrameError> {
     let malformed = |what: &str| FrameError::Malformed(what.to_owned());
-    let head = std::str::from_utf8(head).map_err(|_| malformed("a header that isn't text"))?;
+    // Other fields may have bytes beyond ASCII.
+    let head = String::from_utf8_lossy(head);
     let mut length = None;
     for field in head.split("\r\n") {
         let (name, value) =
             field.split_once(':').ok_or_else(|| malformed("a header field without a colon"))?;
-        if name.trim().eq_ignore_ascii_case("content-length") {
-            let value = value.trim();
-            let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-            let value: Option<usize> = digits.then(|| value.parse().unwrap_or(usize::MAX));
-            let value = value.ok_or_else(|| malformed("a Content-Length that is no number"))?;
-            if length.replace(value).is_some_and(|other| other != value) {
+        if name.eq_ignore_ascii_case("content-length") {
+            let value = value.trim_matches([' ', '\t']);
+            if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(malformed("a Content-Length that is no number"));
+            }
+            let digits = value.trim_start_matches('0');
+            if length.replace(digits).is_some_and(|other| other != digits) {
                 return Err(malformed("two values of Content-Length"));
             }
         }
     }
-    length.ok_or_else(|| malformed("no Content-Length"))
+    match length {
+        None => Err(malformed("no Content-Length")),
+        Some("") => Ok(0),
+        // What is no usize is over any limit.
+        Some(digits) => Ok(digits.parse().unwrap_or(usize::MAX)),
+    }
 }

@@ -36,8 +36,27 @@ impl<A: Adapter, F: Framing> Framed<A, F> {
     }
 
     /// Gathers what is written while the frames of one chunk are handed over, and sends it in one
-    /// piece after the last of them ([`Client::cork`]). Pipelined requests are answered much faster
-    /// so. Not by default: a frame that takes long holds back the replies to those before it.
+    /// piece after the last of them ([`Client::cork`]). Where clients send many requests at once
+    /// this saves most of the CPU time; a client that waits for each reply gets it as soon as ever.
+    ///
+    /// Not by default: a frame that takes long holds back the replies to those before it. Turn it on
+    /// where frames are answered quickly.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use backport::framing::Lines;
+    /// use backport::{receiving, testing, Adapter};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let echo = receiving(|client, line| Ok(client.write_line(line)?));
+    /// let mut client = testing::connect(echo.framed(Lines::default()).gathering());
+    /// client.write_all(b"one\ntwo\nthree\n")?;
+    /// let mut reply = [0; 100];
+    /// let count = client.read(&mut reply)?; // one read gets what was one write
+    /// assert_eq!(&reply[..count], b"one\ntwo\nthree\n");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn gathering(self) -> Framed<A, F> {
         Framed { gather: true, ..self }

@@ -4,7 +4,8 @@
 //! into bytes. [`Lines`], [`Delimited`], [`LengthPrefixed`] and [`ContentLength`] are here; your own
 //! takes ten lines. Use one in any of three places:
 //!
-//! - [`Adapter::framed`](crate::Adapter::framed): `receiving` gets a frame a call.
+//! - [`Adapter::framed`](crate::Adapter::framed): `receiving` gets a frame a call. With
+//!   [`gathering`](Framed::gathering) behind it, the replies to one chunk go out in one piece.
 //! - [`Input::frame`](crate::Input::frame): the next frame, in straight-line code; the framing may
 //!   change from one frame to the next.
 //! - [`Client::write_frame`](crate::Client::write_frame): one frame, in one record.
@@ -101,6 +102,21 @@ pub trait Framing: Send + 'static {
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a payload that can't be framed so, and
     /// whatever `send` fails with.
     fn encode(&self, payload: &[u8], send: &mut dyn FnMut(&[&[u8]]) -> io::Result<()>) -> io::Result<()>;
+}
+
+/// So that `Box<dyn Framing>` is a framing: which one may be chosen while the server runs.
+impl<F: Framing + ?Sized> Framing for Box<F> {
+    fn decode(&mut self, input: &[u8]) -> Result<Option<Frame>> {
+        (**self).decode(input)
+    }
+
+    fn decode_end(&mut self, input: &[u8]) -> Result<Option<Frame>> {
+        (**self).decode_end(input)
+    }
+
+    fn encode(&self, payload: &[u8], send: &mut dyn FnMut(&[&[u8]]) -> io::Result<()>) -> io::Result<()> {
+        (**self).encode(payload, send)
+    }
 }
 
 /// Where a frame lies in the bytes that a [`Framing`] was given.

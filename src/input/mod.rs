@@ -59,7 +59,8 @@ impl Input {
     /// Waits for a frame and gives it, without its framing; `None` at the end of input.
     ///
     /// Another framing may follow at the next call, or raw bytes: what comes behind the frame stays
-    /// unread.
+    /// unread. After an error of a [deadline](Input::set_deadline) the same framing goes on where it
+    /// was; bytes that are read in other ways in between would confuse it.
     ///
     /// # Errors
     /// What [`chunk`](Input::chunk) may fail with, and what the framing says of bytes that are no
