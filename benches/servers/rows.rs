@@ -22,7 +22,7 @@ pub(crate) fn all(options: &Options) -> Vec<Experiment> {
         rows.push(Experiment {
             name: format!("ping-pong-{clients}"),
             rounds: options.rounds(),
-            contenders: peers(move |peer| messages::exchange(peer, clients, 1, span)),
+            contenders: peers(move |peer| messages::exchange(peer, Kind::Echo, clients, 1, span)),
             lines: vec![
                 line(format!("ping-pong, {}, 32 B: CPU per message", count(clients)), "micros", "µs", 1.03),
                 Line { target: Target::Compared, ..line("the same: p99 latency", "p99", "µs", 1.0) },
@@ -42,7 +42,7 @@ pub(crate) fn all(options: &Options) -> Vec<Experiment> {
     rows.push(Experiment {
         name: "pipelined".to_owned(),
         rounds: options.rounds(),
-        contenders: peers(move |peer| messages::exchange(peer, 16, 64, span)),
+        contenders: peers(move |peer| messages::exchange(peer, Kind::Echo, 16, 64, span)),
         lines: vec![line(
             "pipelined, 16 clients × 64 messages of 32 B: CPU per message",
             "micros",
@@ -51,6 +51,7 @@ pub(crate) fn all(options: &Options) -> Vec<Experiment> {
         )],
         at: None,
     });
+    rows.extend(framed(options));
     rows.push(unhurried(options));
     rows.extend(connects(options));
     rows.extend(crowds(options));
@@ -59,6 +60,39 @@ pub(crate) fn all(options: &Options) -> Vec<Experiment> {
     rows.extend(hostile::experiments(options));
     rows.retain(|row| options.keeps(&row.name));
     rows
+}
+
+/// What framing costs beside the same crate's raw chunks, and what gathering saves.
+fn framed(options: &Options) -> [Experiment; 2] {
+    let (span, rounds) = (options.span(), options.rounds());
+    let contender = |label, kind, depth| Contender {
+        label,
+        run: Box::new(move || messages::exchange(Peer::Backport, kind, 1, depth, span)),
+    };
+    let one_by_one = Experiment {
+        name: "framed".to_owned(),
+        rounds,
+        contenders: vec![
+            contender("backport, raw chunks", Kind::Echo, 1),
+            contender("backport, `Lines`", Kind::Lines, 1),
+        ],
+        lines: vec![line("lines of 32 B, one a read: CPU per line", "micros", "µs", 1.10)],
+        at: None,
+    };
+    let gathered = Experiment {
+        name: "framed-gathered".to_owned(),
+        rounds,
+        contenders: vec![
+            contender("backport, a write a line", Kind::Lines, 64),
+            contender("backport, gathering", Kind::Gathered, 64),
+        ],
+        lines: vec![
+            line("lines of 32 B, 64 a read: CPU per line", "micros", "µs", 0.20),
+            line("the same: until the 64 are back, p50", "p50", "µs", 0.20),
+        ],
+        at: None,
+    };
+    [one_by_one, gathered]
 }
 
 fn unhurried(options: &Options) -> Experiment {

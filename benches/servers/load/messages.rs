@@ -16,8 +16,14 @@ const SETTLING: Duration = Duration::from_millis(400);
 /// Each client sends `depth` messages and waits for as many.
 ///
 /// `micros`: CPU time per message; `p50`, `p99`: of the time from a send to its whole answer.
-pub(crate) fn exchange(peer: Peer, clients: usize, depth: usize, span: Duration) -> io::Result<Metrics> {
-    let mut server = Server::start(peer, Kind::Echo)?;
+pub(crate) fn exchange(
+    peer: Peer,
+    kind: Kind,
+    clients: usize,
+    depth: usize,
+    span: Duration,
+) -> io::Result<Metrics> {
+    let mut server = Server::start(peer, kind)?;
     let mut crowd = Crowd::connect(server.address, clients)?;
     busy(&mut server, &mut crowd, clients, depth, span)
 }

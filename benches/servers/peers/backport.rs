@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use backport::framing::Lines;
 use backport::{Adapter, Client, Machine, Result, Running, TcpHandle, TcpServer};
 
 use super::{Kind, Serving, NEWS};
@@ -16,6 +17,16 @@ impl Adapter for Echo {
     }
 }
 
+/// What framing takes away, the answer puts back.
+struct EchoLine;
+
+impl Adapter for EchoLine {
+    fn receiving(&mut self, client: &Client, line: &[u8]) -> Result {
+        client.write_line(line)?;
+        Ok(())
+    }
+}
+
 struct Server {
     handle: TcpHandle,
     running: Running,
@@ -25,6 +36,10 @@ pub(super) fn start(kind: Kind) -> io::Result<Box<dyn Serving>> {
     let machine = Machine::new();
     let handle = match kind {
         Kind::Echo => machine.prepare_tcp_server("127.0.0.1:0", || Echo)?,
+        Kind::Lines => machine.prepare_tcp_server("127.0.0.1:0", || EchoLine.framed(Lines::default()))?,
+        Kind::Gathered => {
+            machine.prepare_tcp_server("127.0.0.1:0", || EchoLine.framed(Lines::default()).gathering())?
+        }
         // More clients than are served by default.
         _ => machine.prepare(TcpServer::new("127.0.0.1:0", || Echo).max_clients(20_000))?,
     };

@@ -46,11 +46,21 @@ pub(crate) enum Kind {
     News,
     /// Echo on the process's own standard input and output.
     Stdio,
+    /// Echo line by line, each line sent back as it is taken.
+    Lines,
+    /// The same, the answers to one read sent in one piece.
+    Gathered,
 }
 
 const PEERS: [(&str, Peer); 3] = [("std", Peer::Std), ("tokio", Peer::Tokio), ("backport", Peer::Backport)];
-const KINDS: [(&str, Kind); 4] =
-    [("echo", Kind::Echo), ("crowd", Kind::Crowd), ("news", Kind::News), ("stdio", Kind::Stdio)];
+const KINDS: [(&str, Kind); 6] = [
+    ("echo", Kind::Echo),
+    ("crowd", Kind::Crowd),
+    ("news", Kind::News),
+    ("stdio", Kind::Stdio),
+    ("lines", Kind::Lines),
+    ("gathered", Kind::Gathered),
+];
 
 impl Peer {
     pub(crate) fn name(self) -> &'static str {
@@ -104,7 +114,9 @@ pub(crate) fn serve(peer: Peer, kind: Kind) -> io::Result<()> {
     let serving = match (peer, kind) {
         (Peer::Std, Kind::Stdio) => return std_loop::stdio(),
         (Peer::Backport, Kind::Stdio) => return backport::stdio(),
-        (Peer::Tokio, Kind::Stdio | Kind::News) => return Err(io::ErrorKind::Unsupported.into()),
+        (Peer::Tokio, Kind::Stdio | Kind::News) | (Peer::Std | Peer::Tokio, Kind::Lines | Kind::Gathered) => {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         (Peer::Std, Kind::News) => std_loop::start_news()?,
         (Peer::Std, Kind::Echo | Kind::Crowd) => std_loop::start()?,
         (Peer::Tokio, Kind::Echo | Kind::Crowd) => tokio::start()?,
