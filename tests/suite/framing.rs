@@ -1,4 +1,4 @@
-//! Frames: every framing against every split of its bytes, its limits, and the ends of streams.
+//! Frames: what each framing says of its bytes, its limits, and the ends of streams.
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -6,173 +6,61 @@ use std::time::Duration;
 use backport::framing::{ContentLength, Delimited, Endian, FrameError, Framing, LengthPrefixed, Lines};
 use backport::{receiving, testing, Adapter, BoxError, Client, Closing, Input, Result};
 use crossbeam_channel::{unbounded, Receiver};
-use proptest::collection::vec;
-use proptest::prelude::*;
 
-/// Feeds `stream` in pieces, as `Framed` and `Input` do: what is left comes again with more.
-fn decode_split(framing: &mut impl Framing, stream: &[u8], cuts: &[usize]) -> Result<Vec<Vec<u8>>> {
-    let (mut frames, mut start, mut end) = (Vec::new(), 0, 0);
-    let mut cuts = cuts.iter().copied().cycle();
-    while end < stream.len() {
-        end = (end + cuts.next().unwrap_or(1).max(1)).min(stream.len());
-        while start < end {
-            let Some(frame) = framing.decode(&stream[start..end])? else { break };
-            frames.push(stream[start..end][frame.payload].to_vec());
-            start += frame.used;
-        }
-    }
-    if let Some(frame) = framing.decode_end(&stream[start..])? {
-        frames.push(stream[start..][frame.payload].to_vec());
-    }
-    Ok(frames)
-}
-
-fn encode(framing: &impl Framing, payloads: &[Vec<u8>]) -> Vec<u8> {
-    let mut stream = Vec::new();
-    for payload in payloads {
-        let mut records = 0;
-        let mut send = |parts: &[&[u8]]| {
-            records += 1;
-            parts.iter().for_each(|part| stream.extend_from_slice(part));
-            Ok(())
-        };
-        framing.encode(payload, &mut send).unwrap();
-        assert_eq!(records, 1, "a frame is one record");
-    }
-    stream
-}
-
-/// What the payloads come back as, whatever the split.
-fn round_trip(mut framing: impl Framing + Clone, payloads: &[Vec<u8>], cuts: &[usize]) {
-    let stream = encode(&framing, payloads);
-    assert_eq!(decode_split(&mut framing, &stream, cuts).unwrap(), payloads);
-}
-
-/// `Some(frames)` or the kind of error.
-type Outcome = std::result::Result<Vec<Vec<u8>>, FrameError>;
-
-fn outcome(result: Result<Vec<Vec<u8>>>) -> Outcome {
-    result.map_err(|error| error.downcast_ref::<FrameError>().unwrap().clone())
-}
-
-/// Lines, decoded by other means.
-fn lines_by_hand(stream: &[u8], limit: usize) -> Outcome {
-    let mut lines: Vec<&[u8]> = stream.split(|byte| *byte == b'\n').collect();
-    if lines.last().is_some_and(|last| last.is_empty()) {
-        lines.pop();
-    }
-    let strip = |line: &[u8]| line.strip_suffix(b"\r").unwrap_or(line).to_vec();
-    let lines: Vec<Vec<u8>> = lines.into_iter().map(strip).collect();
-    match lines.iter().find(|line| line.len() > limit) {
-        Some(_) => Err(FrameError::TooLong { limit }),
-        None => Ok(lines),
-    }
-}
-
-proptest! {
-    #[test]
-    fn lines_come_back_from_any_split(payloads in vec(vec(any::<u8>(), 0..40), 0..10), cuts in vec(1..50usize, 1..8)) {
-        let clean = |mut line: Vec<u8>| {
-            line.retain(|byte| *byte != b'\n');
-            while line.last() == Some(&b'\r') {
-                line.pop();
-            }
-            line
-        };
-        let payloads: Vec<Vec<u8>> = payloads.into_iter().map(clean).collect();
-        round_trip(Lines::default(), &payloads, &cuts);
-        round_trip(Lines::default().crlf(), &payloads, &cuts);
-    }
-
-    #[test]
-    fn any_bytes_are_the_lines_that_another_decoder_sees(
-        stream in vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..200), limit in 0..30usize, cuts in vec(1..50usize, 1..8)
-    ) {
-        let mut framing = Lines::with_limit(limit);
-        prop_assert_eq!(outcome(decode_split(&mut framing, &stream, &cuts)), lines_by_hand(&stream, limit));
-    }
-
-    #[test]
-    fn delimited_frames_come_back_from_any_split(
-        delimiter in vec(0..3u8, 1..4), payloads in vec(vec(0..4u8, 0..20), 0..10), cuts in vec(1..30usize, 1..8)
-    ) {
-        let framing = Delimited::new(&delimiter);
-        let fits = |payload: &Vec<u8>| framing.encode(payload, &mut |_| Ok(())).is_ok();
-        let payloads: Vec<Vec<u8>> = payloads.into_iter().filter(fits).collect();
-        round_trip(framing, &payloads, &cuts);
-    }
-
-    #[test]
-    fn length_prefixed_frames_come_back_from_any_split(
-        width in prop_oneof![Just(1usize), Just(2), Just(4), Just(8)], big in any::<bool>(),
-        payloads in vec(vec(any::<u8>(), 0..300), 0..10), cuts in vec(1..700usize, 1..8)
-    ) {
-        let framing = LengthPrefixed::new(width, if big { Endian::Big } else { Endian::Little });
-        let fits = |payload: &Vec<u8>| framing.encode(payload, &mut |_| Ok(())).is_ok();
-        let payloads: Vec<Vec<u8>> = payloads.into_iter().filter(fits).collect();
-        round_trip(framing, &payloads, &cuts);
-    }
-
-    #[test]
-    fn content_length_frames_come_back_from_any_split(
-        payloads in vec(vec(any::<u8>(), 0..300), 0..10), cuts in vec(1..700usize, 1..8)
-    ) {
-        round_trip(ContentLength::default(), &payloads, &cuts);
-    }
-
-    #[test]
-    fn no_bytes_make_a_framing_panic(stream in vec(any::<u8>(), 0..300), cuts in vec(1..50usize, 1..8)) {
-        drop(outcome(decode_split(&mut Lines::with_limit(20), &stream, &cuts)));
-        drop(outcome(decode_split(&mut Delimited::new("ab").limit(20), &stream, &cuts)));
-        drop(outcome(decode_split(&mut LengthPrefixed::new(1, Endian::Big).limit(100), &stream, &cuts)));
-        drop(outcome(decode_split(&mut LengthPrefixed::new(8, Endian::Little), &stream, &cuts)));
-        drop(outcome(decode_split(&mut ContentLength::with_limit(100), &stream, &cuts)));
-    }
-}
+use crate::framings::drive::as_framed;
+use crate::framings::wire::Wire;
 
 #[test]
 fn a_line_of_exactly_the_limit_is_whole_and_one_more_is_too_long() {
+    let wire = Wire::Lines { crlf: false, limit: 10 };
     for end in ["\n", "\r\n", ""] {
         let exact = format!("{}{end}", "x".repeat(10));
         let over = format!("{}{end}", "x".repeat(11));
         for cut in [1, 3, 100] {
-            let mut framing = Lines::with_limit(10);
-            assert_eq!(decode_split(&mut framing, exact.as_bytes(), &[cut]).unwrap(), [b"xxxxxxxxxx"]);
-            let result = outcome(decode_split(&mut Lines::with_limit(10), over.as_bytes(), &[cut]));
-            assert_eq!(result, Err(FrameError::TooLong { limit: 10 }));
+            let whole = (vec![b"xxxxxxxxxx".to_vec()], None);
+            assert_eq!(as_framed(&wire, exact.as_bytes(), &[cut]), whole);
+            let too_long = (Vec::new(), Some(FrameError::TooLong { limit: 10 }));
+            assert_eq!(as_framed(&wire, over.as_bytes(), &[cut]), too_long);
         }
     }
 }
 
 #[test]
 fn headers_are_read_as_the_protocols_specify() {
-    let decode =
-        |head: &str| outcome(decode_split(&mut ContentLength::with_limit(10), head.as_bytes(), &[7]));
-    let hi = Ok(vec![b"hi".to_vec()]);
-    assert_eq!(decode("Content-Length: 2\r\n\r\nhi"), hi);
-    assert_eq!(
-        decode("content-length:2\r\nContent-Type: application/vscode-jsonrpc; charset=utf-8\r\n\r\nhi"),
-        hi
-    );
-    assert_eq!(decode("X-Other: a:b\r\nContent-Length: 2\r\n\r\nhi"), hi);
-    assert_eq!(decode("Content-Length: 11\r\n\r\n"), Err(FrameError::TooLong { limit: 10 }));
-    assert_eq!(
-        decode("Content-Length: 99999999999999999999999\r\n\r\n"),
-        Err(FrameError::TooLong { limit: 10 })
-    );
-    assert_eq!(decode("Content-Length: 2\r\n\r\nh"), Err(FrameError::Truncated));
-    assert_eq!(decode("Content-Length: 2\r\n"), Err(FrameError::Truncated));
+    let decode = |stream: &[u8]| as_framed(&Wire::ContentLength { limit: 10 }, stream, &[7]);
+    let refused = |error: FrameError| (Vec::new(), Some(error));
+    for head in [
+        "Content-Length: 2",
+        "content-length:2\r\nContent-Type: application/vscode-jsonrpc; charset=utf-8",
+        "X-Other: a:b\r\nContent-Length: \t0002 ",
+        "X-Name: Zoë\r\nContent-Length: 2\r\nContent-Length: 2",
+    ] {
+        assert_eq!(decode(format!("{head}\r\n\r\nhi").as_bytes()), (vec![b"hi".to_vec()], None), "{head}");
+    }
+    let too_long = FrameError::TooLong { limit: 10 };
+    assert_eq!(decode(b"Content-Length: 11\r\n\r\n"), refused(too_long.clone()));
+    assert_eq!(decode(b"Content-Length: 99999999999999999999999\r\n\r\n"), refused(too_long));
+    assert_eq!(decode(b"Content-Length: 2\r\n\r\nh"), refused(FrameError::Truncated));
+    assert_eq!(decode(b"Content-Length: 2\r\n"), refused(FrameError::Truncated));
     for bad in [
         "Content-Length: -1",
         "Content-Length: +1",
         "Content-Length:",
+        "Content-Length : 2",
         "Length: 2",
         "no colon",
         "Content-Length: 1\r\nContent-Length: 2",
+        // Both over what an integer holds: found by fuzzing.
+        "Content-Length: 99999999999999999998\r\nContent-Length: 99999999999999999999",
     ] {
-        assert!(matches!(decode(&format!("{bad}\r\n\r\nhi")), Err(FrameError::Malformed(_))), "{bad}");
+        let malformed = FrameError::Malformed(String::new());
+        assert_eq!(decode(format!("{bad}\r\n\r\nhi").as_bytes()), refused(malformed), "{bad}");
     }
-    assert!(matches!(decode(&"x".repeat(9_000)), Err(FrameError::TooLong { .. })));
+    // A head part of exactly its limit, and of one byte more.
+    let head = |padding| format!("Content-Length: 2\r\nX: {}\r\n\r\nhi", "x".repeat(padding));
+    let most = 8 * 1024 - head(0).len() + 2;
+    assert_eq!(decode(head(most).as_bytes()), (vec![b"hi".to_vec()], None));
+    assert_eq!(decode(head(most + 1).as_bytes()), refused(FrameError::TooLong { limit: 8 * 1024 }));
 }
 
 #[test]
@@ -278,6 +166,23 @@ fn gathering_sends_the_replies_to_one_chunk_in_one_piece() {
 }
 
 #[test]
+fn what_was_gathered_before_a_close_is_delivered() {
+    let adapter = receiving(|client, line| {
+        client.write_line(line)?;
+        if line == b"quit" {
+            client.close();
+        }
+        Ok(())
+    });
+    let mut client = testing::connect(adapter.framed(Lines::default()).gathering());
+    client.write_all(b"a\nquit\nb\n").unwrap();
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).unwrap();
+    assert_eq!(reply, "a\nquit\n");
+    assert!(matches!(client.ended(), Closing::ByServer));
+}
+
+#[test]
 fn a_frame_that_drips_is_cut_off_after_its_time() {
     let (adapter, _frames) = recorder();
     let mut client = testing::connect(adapter.framed(Lines::default()).within(Duration::from_millis(300)));
@@ -378,17 +283,6 @@ fn a_frame_larger_than_the_buffers_comes_whole() {
     client.read_to_string(&mut reply).unwrap();
     let sum: u64 = body.iter().map(|byte| u64::from(*byte)).sum();
     assert_eq!(reply, format!("700000 {sum}\n"));
-}
-
-#[test]
-fn bytes_once_searched_are_not_searched_again() {
-    // A counting framing would be no use: what counts is what `Lines` looks at. 4 MiB byte by byte
-    // take seconds if each step looks at one byte, and hours if it looks at all before it.
-    let line = vec![b'x'; 4 * 1024 * 1024];
-    let mut framing = Lines::with_limit(line.len());
-    for end in 1..=line.len() {
-        assert!(framing.decode(&line[..end]).unwrap().is_none());
-    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! What needs a process of its own is beside this folder: signals, stdio, descriptors and threads.
 
+#[path = "../support/framings/mod.rs"]
+mod framings;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -11,6 +13,10 @@ mod clock;
 mod closing;
 mod custom_server;
 mod framing;
+mod framing_costs;
+#[cfg(unix)]
+mod framing_python;
+mod framing_splits;
 mod gem;
 mod input;
 mod intervals;
