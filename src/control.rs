@@ -16,7 +16,7 @@
 //!
 //! [`Presence`]: crate::server::core::Presence
 
-use crossbeam_channel::Sender;
+use crate::sync::channel::Sender;
 
 /// What is sent over the control channel. The table above says by whom and to what end.
 #[derive(Debug)]

@@ -201,6 +201,8 @@ mod input;
 mod limits;
 mod link;
 mod machine;
+#[cfg(all(test, shuttle))]
+mod model;
 mod pool;
 mod remote;
 mod report;
@@ -209,6 +211,7 @@ mod scheduler;
 mod server;
 mod signal;
 mod stats;
+mod sync;
 pub mod testing;
 mod threads;
 mod worker;

@@ -6,12 +6,10 @@
 use std::fmt;
 use std::io;
 use std::net::ToSocketAddrs;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{unbounded, Receiver, Sender};
-use parking_lot::Mutex;
+use crossbeam_channel::Sender;
 
 use crate::adapter::Adapter;
 use crate::control::{Event, Events, ServerId};
@@ -29,6 +27,9 @@ use crate::server::stdio::StdioServer;
 use crate::server::tcp::{TcpHandle, TcpServer};
 use crate::server::{Control, Engine, Server};
 use crate::stats::{MachineStats, ServerStats};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::channel::{unbounded, Receiver};
+use crate::sync::Mutex;
 use crate::threads::Threads;
 
 /// Clients get this long to end gracefully, unless [`Machine::set_drain_timeout`] says otherwise.

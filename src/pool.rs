@@ -8,11 +8,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{unbounded, Receiver, Sender};
-use parking_lot::Mutex;
-
 use crate::fence::fence;
 use crate::report::{report, Escaped};
+use crate::sync::channel::{unbounded, Receiver, Sender};
+use crate::sync::Mutex;
 use crate::threads::Threads;
 
 /// How many workers are parked at most.

@@ -7,12 +7,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
-
-use parking_lot::Mutex;
 
 use crate::fence::fence;
 use crate::report::{report, Escaped};
+use crate::sync::thread::{Builder, JoinHandle};
+use crate::sync::Mutex;
 
 /// The threads of one machine.
 pub(crate) struct Threads {

@@ -5,14 +5,14 @@
 //! and lets go of the link.
 
 use std::io;
-use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::output::{Shared, State};
 use crate::closing::Closing;
 use crate::error::{is_peer_gone, BoxError};
 use crate::report::report;
+use crate::sync::atomic::Ordering;
+use crate::sync::thread;
 
 /// How long the end of a connection waits for a peer that neither reads nor sends.
 pub(crate) const LINGER_QUIET: Duration = Duration::from_secs(1);

@@ -11,12 +11,8 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::thread::{self, ThreadId};
 use std::time::Instant;
-
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::client::ending::{LINGER_QUIET, LINGER_TOTAL};
 use crate::client::ClientId;
@@ -27,6 +23,9 @@ use crate::link::{Flush, Link, Waited};
 use crate::remote::Remote;
 use crate::report::report;
 use crate::stats::ClientStats;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::thread::{self, ThreadId};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::threads::Threads;
 
 /// Gathered output over this goes out before the cork is let go.

@@ -19,6 +19,7 @@ pub(crate) mod parking;
 pub(crate) mod socket;
 pub(crate) mod stdio;
 #[cfg_attr(not(unix), path = "watcher_none.rs")]
+#[cfg_attr(all(test, shuttle), path = "../model/watcher.rs")]
 pub(crate) mod watcher;
 
 use std::io::{self, IoSlice};

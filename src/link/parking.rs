@@ -8,11 +8,11 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use mio::Interest;
-use parking_lot::{Condvar, Mutex};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use super::watcher::Watcher;
 use super::{Flush, Waited};
+use crate::sync::{Condvar, Mutex};
 
 /// The sides of a descriptor, as indices.
 const READ: usize = 0;

@@ -7,7 +7,6 @@ pub(crate) mod interval;
 pub(crate) mod schedule;
 pub(crate) mod time;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -20,6 +19,7 @@ use crate::report::{report, Escaped};
 use crate::scheduler::interval::Interval;
 use crate::scheduler::schedule::{Due, Schedule};
 use crate::scheduler::time::{ManualTime, Time};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::threads::Threads;
 
 /// One a machine.

@@ -7,11 +7,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use crossbeam_channel::{bounded, Receiver, Sender};
-use parking_lot::Mutex;
 
 use crate::client::{Client, ClientId};
 use crate::closing::Closing;
@@ -21,6 +19,8 @@ use crate::limits::Limits;
 use crate::report::{report, Escaped, Limiter};
 use crate::server::bell::Bell;
 use crate::stats::ServerStats;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::Mutex;
 
 /// One server, as all who have to do with it share it.
 pub(crate) struct ServerCore {

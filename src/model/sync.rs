@@ -1,0 +1,99 @@
+//! What stands in for `parking_lot` in the model.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use shuttle::{sync, thread};
+
+use super::{pick, Time, TIME};
+
+#[derive(Default)]
+pub(crate) struct Mutex<T>(sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Mutex<T> {
+        Mutex(sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        MutexGuard { mutex: &self.0, guard: Some(lock(&self.0)) }
+    }
+}
+
+impl<T> fmt::Debug for Mutex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mutex")
+    }
+}
+
+fn lock<T>(mutex: &sync::Mutex<T>) -> sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) struct MutexGuard<'a, T> {
+    mutex: &'a sync::Mutex<T>,
+    /// Gone during a wait alone.
+    guard: Option<sync::MutexGuard<'a, T>>,
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.guard.as_ref().expect("not in a wait")
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.guard.as_mut().expect("not in a wait")
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Condvar(sync::Condvar);
+
+/// Whether the deadline has passed.
+pub(crate) struct Waited(bool);
+
+impl Waited {
+    pub(crate) fn timed_out(&self) -> bool {
+        self.0
+    }
+}
+
+impl Condvar {
+    pub(crate) fn new() -> Condvar {
+        Condvar(sync::Condvar::new())
+    }
+
+    pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+        let inner = guard.guard.take().expect("not in a wait");
+        guard.guard = Some(self.0.wait(inner).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Where time passes, the deadline does one time in four, else never.
+    pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _: Instant) -> Waited {
+        let passes = TIME.get() == Time::Passes && pick(4) == 0;
+        if passes {
+            drop(guard.guard.take());
+            for _ in 0..pick(4) {
+                thread::yield_now();
+            }
+            guard.guard = Some(lock(guard.mutex));
+        } else {
+            self.wait(guard);
+        }
+        Waited(passes)
+    }
+
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
