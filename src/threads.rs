@@ -63,35 +63,39 @@ impl Threads {
         job: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         let deferred = Deferred { name, stack, job: Box::new(job) };
-        {
+        let end = {
             let mut state = self.state.lock();
             match &mut state.stage {
                 Stage::Prepared(list) => {
                     list.push(deferred);
                     return Ok(());
                 }
-                Stage::Running => {}
+                Stage::Running => self.enter(&mut state, &deferred),
                 Stage::Closed(_) => {
                     drop(state);
                     return Err(io::Error::other("the machine has stopped"));
                 }
             }
-        }
-        self.start(deferred)
+        };
+        self.start(deferred, end)
     }
 
     /// Starts what was noted, and from now on at once. The error names the thread that failed.
     pub(crate) fn open(self: &Arc<Self>) -> Result<(), (String, io::Error)> {
-        let list = match &mut self.state.lock().stage {
-            stage @ Stage::Prepared(_) => match std::mem::replace(stage, Stage::Running) {
-                Stage::Prepared(list) => list,
-                Stage::Running | Stage::Closed(_) => Vec::new(),
-            },
-            Stage::Running | Stage::Closed(_) => Vec::new(),
+        let list: Vec<(Deferred, End)> = {
+            let mut state = self.state.lock();
+            let Stage::Prepared(list) = &mut state.stage else { return Ok(()) };
+            let list = std::mem::take(list);
+            state.stage = Stage::Running;
+            let enter = |deferred| {
+                let end = self.enter(&mut state, &deferred);
+                (deferred, end)
+            };
+            list.into_iter().map(enter).collect()
         };
-        for deferred in list {
+        for (deferred, end) in list {
             let name = deferred.name.clone();
-            self.start(deferred).map_err(|error| (name, error))?;
+            self.start(deferred, end).map_err(|error| (name, error))?;
         }
         Ok(())
     }
@@ -130,22 +134,24 @@ impl Threads {
         running
     }
 
-    fn start(self: &Arc<Self>, deferred: Deferred) -> io::Result<()> {
+    /// Counts a thread in that will be started, under the lock that has allowed it: a close that
+    /// comes between would take the last thread for ended already.
+    fn enter(self: &Arc<Self>, state: &mut State, deferred: &Deferred) -> End {
+        let id = state.next;
+        state.next += 1;
+        state.live.insert(id, Live { name: deferred.name.clone(), handle: None });
+        End { threads: Arc::clone(self), id }
+    }
+
+    fn start(self: &Arc<Self>, deferred: Deferred, end: End) -> io::Result<()> {
         let Deferred { name, stack, job } = deferred;
-        let id = {
-            let mut state = self.state.lock();
-            let id = state.next;
-            state.next += 1;
-            state.live.insert(id, Live { name: name.clone(), handle: None });
-            id
-        };
-        // Moved into the thread: dropped when it ends, or here when it can't be started.
-        let end = End { threads: Arc::clone(self), id };
+        let id = end.id;
         let mut builder = Builder::new().name(name);
         if let Some(stack) = stack {
             builder = builder.stack_size(stack);
         }
         let handle = builder.spawn(move || {
+            // Dropped when the thread ends, or with this closure where it can't be started.
             let _end = end;
             if let Err(message) = fence(job) {
                 report!(Error, "a thread panicked: {}", Escaped(message));
