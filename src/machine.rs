@@ -409,9 +409,12 @@ impl Hub {
             // Told to stop before it ran: then it has nothing to do.
             Stage::Over => {}
         }
-        registry.ran |= registry.stage == Stage::Running;
+        let runs = registry.stage == Stage::Running;
+        registry.ran |= runs;
         drop(registry);
-        Ok(Run { hub: Arc::clone(self), events: self.receiver.lock().take() })
+        // Whoever told it to stop may be about to let go of everything, the receiver last.
+        let events = if runs { self.receiver.lock().take() } else { None };
+        Ok(Run { hub: Arc::clone(self), events })
     }
 
     /// The running thread could not be had: as if the machine had never run.
