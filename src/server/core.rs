@@ -247,9 +247,10 @@ impl ServerCore {
         self.end.lock().failure.take()
     }
 
-    /// Drops the pending output of every client and ends it.
+    /// Drops the pending output of every client and ends it. Whoever has not sat down yet comes too
+    /// late: nobody would abort it later.
     pub(crate) fn abort(&self) {
-        for client in self.clients() {
+        for client in self.close() {
             client.shared().end(Closing::Stopping, true);
         }
     }
@@ -272,14 +273,16 @@ impl ServerCore {
     /// Gives no seat any more and closes those who have one. They were sent word before anyone
     /// waits for them, with no lock held: ending workers need the registry.
     fn close_clients(&self) {
-        let clients: Vec<Client> = {
-            let mut registry = self.registry.lock();
-            registry.closed = true;
-            registry.clients.values().cloned().collect()
-        };
-        for client in clients {
+        for client in self.close() {
             client.shared().end(Closing::Stopping, false);
         }
+    }
+
+    /// Gives no seat any more. Who has one.
+    fn close(&self) -> Vec<Client> {
+        let mut registry = self.registry.lock();
+        registry.closed = true;
+        registry.clients.values().cloned().collect()
     }
 
     /// Gives back a presence, or a seat with its client.
