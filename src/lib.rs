@@ -187,6 +187,7 @@
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+#![cfg_attr(all(test, shuttle), allow(dead_code, reason = "the model uses its part of it"))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, clippy::exit))]
 
 mod adapter;

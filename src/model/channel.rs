@@ -17,7 +17,7 @@ struct Channel<T> {
 struct State<T> {
     queue: VecDeque<T>,
     senders: usize,
-    receiver: bool,
+    receivers: usize,
 }
 
 pub(crate) fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
@@ -26,7 +26,7 @@ pub(crate) fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
 
 pub(crate) fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     assert!(capacity > 0, "there is no rendezvous in the model");
-    let state = Mutex::new(State { queue: VecDeque::new(), senders: 1, receiver: true });
+    let state = Mutex::new(State { queue: VecDeque::new(), senders: 1, receivers: 1 });
     let channel = Arc::new(Channel { state, changed: Condvar::new(), capacity });
     (Sender(Arc::clone(&channel)), Receiver(channel))
 }
@@ -36,10 +36,10 @@ pub(crate) struct Sender<T>(Arc<Channel<T>>);
 impl<T> Sender<T> {
     pub(crate) fn send(&self, value: T) -> Result<(), SendError<T>> {
         let mut state = self.0.state.lock();
-        while state.receiver && state.queue.len() >= self.0.capacity {
+        while state.receivers > 0 && state.queue.len() >= self.0.capacity {
             self.0.changed.wait(&mut state);
         }
-        if !state.receiver {
+        if state.receivers == 0 {
             return Err(SendError(value));
         }
         state.queue.push_back(value);
@@ -114,12 +114,20 @@ impl<T> Receiver<T> {
     }
 }
 
+impl<T> Clone for Receiver<T> {
+    fn clone(&self) -> Receiver<T> {
+        self.0.state.lock().receivers += 1;
+        Receiver(Arc::clone(&self.0))
+    }
+}
+
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         let dropped = {
             let mut state = self.0.state.lock();
-            state.receiver = false;
-            std::mem::take(&mut state.queue)
+            state.receivers -= 1;
+            let last = state.receivers == 0;
+            last.then(|| std::mem::take(&mut state.queue))
         };
         drop(dropped);
         self.0.changed.notify_all();

@@ -15,11 +15,18 @@
 //! A panic within our fences is caught by them: what a model asserts, it asserts on its own thread.
 
 pub(crate) mod channel;
+mod client;
+mod link;
+mod machine;
+mod parking;
+mod pool;
+mod server;
 pub(crate) mod sync;
+mod threads;
 
 use std::cell::Cell;
 
-use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler};
 use shuttle::{Config, Runner};
 
 /// Whether deadlines may pass.
@@ -36,7 +43,7 @@ std::thread_local! {
 
 /// Runs `round` under schedules of two kinds: any step may be followed by any thread's, which shows
 /// races among many steps; and few switches at odd places, which shows those that want one thread to
-/// stand still for long.
+/// stand still for long. In place of that the one schedule of `MODEL_SCHEDULE`, if there is one.
 fn explore(time: Time, round: fn()) {
     let rounds = match std::env::var("MODEL_ROUNDS") {
         Ok(rounds) => rounds.parse().expect("MODEL_ROUNDS is a number"),
@@ -46,6 +53,10 @@ fn explore(time: Time, round: fn()) {
     config.stack_size = 256 * 1024;
     config.silence_warnings = true;
     TIME.set(time);
+    if let Ok(schedule) = std::env::var("MODEL_SCHEDULE") {
+        Runner::new(ReplayScheduler::new_from_encoded(&schedule), config).run(round);
+        return;
+    }
     Runner::new(RandomScheduler::new(rounds), config.clone()).run(round);
     Runner::new(PctScheduler::new(3, rounds), config).run(round);
 }

@@ -74,9 +74,10 @@ impl Condvar {
         guard.guard = Some(self.0.wait(inner).unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Where time passes, the deadline does one time in four, else never.
-    pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _: Instant) -> Waited {
-        let passes = TIME.get() == Time::Passes && pick(4) == 0;
+    /// Where time passes, the deadline does one time in four. Else it never does, unless it has.
+    pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, deadline: Instant) -> Waited {
+        let passed = deadline <= Instant::now();
+        let passes = passed || TIME.get() == Time::Passes && pick(4) == 0;
         if passes {
             drop(guard.guard.take());
             for _ in 0..pick(4) {

@@ -10,11 +10,23 @@ use mio::Interest;
 use crate::link::parking::Parking;
 use crate::threads::Threads;
 
+/// Whom a watcher would come back to.
+pub(crate) trait Overdue: Send + Sync {
+    fn overdue(&self, reminders: u32) -> bool;
+}
+
 /// Its lock is none of the model's: nothing happens under it that others could see half done.
 #[derive(Default)]
 pub(crate) struct Watcher {
-    /// Who parks, and for what it is registered.
-    parked: Mutex<Option<(Weak<Parking>, Option<Interest>)>>,
+    parked: Mutex<Option<Parked>>,
+}
+
+#[derive(Clone)]
+struct Parked {
+    parking: Weak<Parking>,
+    interest: Option<Interest>,
+    /// What is ready has not been told since it was registered, or since it became so.
+    due: bool,
 }
 
 impl Watcher {
@@ -23,7 +35,7 @@ impl Watcher {
     }
 
     pub(crate) fn enroll(&self, parking: Weak<Parking>) -> usize {
-        *self.lock() = Some((parking, None));
+        *self.lock() = Some(Parked { parking, interest: None, due: false });
         0
     }
 
@@ -32,32 +44,54 @@ impl Watcher {
     }
 
     pub(crate) fn watch(&self, _: RawFd, _: usize, interest: Interest, _: bool) -> io::Result<()> {
-        if let Some((_, registered)) = &mut *self.lock() {
-            *registered = Some(interest);
+        if let Some(parked) = &mut *self.lock() {
+            (parked.interest, parked.due) = (Some(interest), true);
         }
         Ok(())
     }
 
     pub(crate) fn unwatch(&self, _: RawFd) -> io::Result<()> {
-        if let Some((_, registered)) = &mut *self.lock() {
-            *registered = None;
+        if let Some(parked) = &mut *self.lock() {
+            (parked.interest, parked.due) = (None, false);
         }
         Ok(())
     }
 
-    pub(crate) fn stop(&self) {}
-
-    /// Tells whoever is registered for it that the descriptor is ready for both. False if nobody is.
-    pub(crate) fn ready(&self) -> bool {
-        let parked = self.lock().clone();
-        let Some((parking, Some(interest))) = parked else { return false };
-        if let Some(parking) = parking.upgrade() {
-            parking.ready(interest.is_readable(), interest.is_writable());
-        }
-        true
+    /// There is no clock that could pass.
+    pub(crate) fn give_notice(&self, _: Weak<dyn Overdue>) -> bool {
+        false
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Weak<Parking>, Option<Interest>)>> {
+    pub(crate) fn stop(&self) {}
+
+    /// Tells whoever is registered, once, that the descriptor is ready for both: as a poll does that
+    /// is edge-triggered.
+    pub(crate) fn tell(&self) {
+        let told = {
+            let mut parked = self.lock();
+            let Some(parked) = parked.as_mut() else { return };
+            if !std::mem::take(&mut parked.due) {
+                return;
+            }
+            parked.clone()
+        };
+        if let (Some(parking), Some(interest)) = (told.parking.upgrade(), told.interest) {
+            parking.ready(interest.is_readable(), interest.is_writable());
+        }
+    }
+
+    /// It has become ready.
+    pub(crate) fn change(&self) {
+        if let Some(parked) = &mut *self.lock() {
+            parked.due = parked.interest.is_some();
+        }
+    }
+
+    pub(crate) fn is_watching(&self) -> bool {
+        self.lock().as_ref().is_some_and(|parked| parked.interest.is_some())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Parked>> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
