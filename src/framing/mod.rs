@@ -183,3 +183,21 @@ impl std::error::Error for FrameError {}
 fn unframable(why: impl fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("the payload can't be framed: {why}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::reversed_empty_ranges, reason = "a framing may give one")]
+    fn a_frame_that_is_not_there_is_refused_whatever_is_wrong_with_it() {
+        for (payload, used) in [(0..0, 0), (0..4, 6), (4..3, 5), (2..6, 5), (6..7, 5)] {
+            let frame = Frame::new(payload, used);
+            assert!(frame.clone().check(5).is_err(), "{frame:?}");
+        }
+        for (payload, used) in [(0..5, 5), (0..0, 1), (5..5, 5), (2..3, 4)] {
+            let frame = Frame::new(payload, used);
+            assert_eq!(frame.clone().check(5).expect("it is there"), frame);
+        }
+    }
+}
