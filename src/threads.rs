@@ -245,11 +245,36 @@ mod tests {
         threads.spawn("stuck".to_owned(), None, move || assert!(wait.recv().is_err())).unwrap();
         let ended = close(&threads);
         assert_eq!(threads.join(), ["stuck"]);
+        assert_eq!(threads.count(), 1);
         assert!(ended.is_empty());
         drop(go);
         ended.recv_timeout(LONG).unwrap();
         assert!(threads.join().is_empty());
         assert_eq!(threads.count(), 0);
+    }
+
+    #[test]
+    fn joins_a_thread_to_its_last_destructor() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+
+        static LEFT: AtomicBool = AtomicBool::new(false);
+        struct Slow;
+        impl Drop for Slow {
+            fn drop(&mut self) {
+                // What a thread's locals take their time for comes after all that we know of it.
+                std::thread::sleep(Duration::from_millis(100));
+                LEFT.store(true, Ordering::Release);
+            }
+        }
+        std::thread_local! {
+            static SLOW: Slow = const { Slow };
+        }
+        let threads = Threads::new();
+        threads.open().unwrap();
+        threads.spawn("slow".to_owned(), None, || SLOW.with(|_| ())).unwrap();
+        close(&threads).recv_timeout(LONG).unwrap();
+        assert!(threads.join().is_empty());
+        assert!(LEFT.load(Ordering::Acquire), "join did not wait");
     }
 
     #[test]
