@@ -146,6 +146,21 @@ impl TcpListener {
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.local
     }
+
+    /// Makes an accepted socket one that a link takes. Its local address.
+    fn ready(&self, socket: &Socket) -> io::Result<SocketAddr> {
+        // On Linux an accepted socket blocks, and has the options of its listener (`accept4` and
+        // the copy of the socket in the kernel). Elsewhere either may be otherwise.
+        #[cfg(not(target_os = "linux"))]
+        {
+            socket.set_nonblocking(false)?;
+            self.options.apply(socket)?;
+        }
+        if !self.local.ip().is_unspecified() {
+            return Ok(self.local);
+        }
+        Ok(socket.local_addr()?.as_socket().unwrap_or(self.local))
+    }
 }
 
 impl Listener for TcpListener {
@@ -157,21 +172,15 @@ impl Listener for TcpListener {
 
     fn accept(&mut self) -> io::Result<Self::Arrival> {
         let (socket, peer) = self.door.accept()?;
-        // On Linux an accepted socket blocks, and has the options of its listener (`accept4` and
-        // the copy of the socket in the kernel). Elsewhere either may be otherwise.
-        #[cfg(not(target_os = "linux"))]
-        {
-            socket.set_nonblocking(false)?;
-            self.options.apply(&socket)?;
-        }
-        let local = if self.local.ip().is_unspecified() {
-            let local = socket.local_addr()?.as_socket();
-            local.unwrap_or(self.local)
-        } else {
-            self.local
-        };
+        let local = self.ready(&socket).map_err(died)?;
         Ok((socket, canonical(peer), canonical(local)))
     }
+}
+
+/// An accepted socket that can't be used: its peer is gone already, which some systems say with
+/// EINVAL (macOS, of options). It must not be taken for an error of the listener.
+fn died(error: io::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, error)
 }
 
 /// An IPv4 peer of a dual-stack listener, as IPv4.
