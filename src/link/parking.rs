@@ -158,7 +158,9 @@ impl Parking {
         }
     }
 
+    /// Before the lock is taken: a watcher that can't be started is logged.
     fn token(self: &Arc<Self>) -> usize {
+        self.watcher.prepare();
         *self.token.get_or_init(|| self.watcher.enroll(Arc::downgrade(self)))
     }
 

@@ -1,10 +1,11 @@
 //! The machine's watcher: one thread that waits until there is room to write to clients that read
 //! slowly, and that comes back to readers that were kicked.
 //!
-//! It starts when it is first needed, and ends when the machine tells it to. It runs no user code
-//! and never blocks outside of its wait. Where a descriptor can't be watched (the kernel has no
-//! memory for it), `watch` says so and the waiting thread polls at [`PATIENCE`](super::PATIENCE)
-//! instead.
+//! It starts with the first server that will want it, while there are descriptors to be had, and
+//! ends when the machine tells it to. It runs no user code and never blocks outside of its wait.
+//! Where a descriptor can't be watched (the kernel has no memory for it, or there is no watcher),
+//! `watch` says so and the waiting thread polls at [`PATIENCE`] instead. A watcher that could not be
+//! started is tried again; one whose own wait fails wakes all who wait, at the same pace.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -17,11 +18,15 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use parking_lot::Mutex;
 
 use super::parking::Parking;
-use super::NOTICE;
-use crate::report::report;
+use super::{NOTICE, PATIENCE};
+use crate::report::{report, Limiter};
 use crate::threads::Threads;
 
 const WAKE: Token = Token(usize::MAX);
+/// How long after a failed start the next one is tried.
+const RETRY: Duration = Duration::from_secs(1);
+/// As good as: a start takes less, or is no longer wanted.
+const FOR_EVER: Duration = Duration::from_secs(3600);
 
 /// Whom the watcher comes back to.
 pub(crate) trait Overdue: Send + Sync {
@@ -39,8 +44,11 @@ struct Notice {
 /// One a machine.
 pub(crate) struct Watcher {
     threads: Arc<Threads>,
-    /// Set by the first that needs it; `None` where the system has no poll for us.
-    poll: OnceLock<Option<Handle>>,
+    /// Set once it has been started.
+    poll: OnceLock<Handle>,
+    /// When the next start may be tried. Written by whoever tries one.
+    next_start: Mutex<Option<Instant>>,
+    warnings: Limiter,
     table: Arc<Mutex<Table>>,
 }
 
@@ -62,7 +70,46 @@ struct Table {
 
 impl Watcher {
     pub(crate) fn new(threads: Arc<Threads>) -> Watcher {
-        Watcher { threads, poll: OnceLock::new(), table: Arc::default() }
+        Watcher {
+            threads,
+            poll: OnceLock::new(),
+            next_start: Mutex::default(),
+            warnings: Limiter::default(),
+            table: Arc::default(),
+        }
+    }
+
+    /// Starts it if that has not been done: the server does, before clients may have taken the last
+    /// descriptors, and whoever needs it, for the case that it failed. Not with a lock held: a
+    /// failure is logged.
+    pub(crate) fn prepare(&self) {
+        if self.poll.get().is_some() {
+            return;
+        }
+        let now = Instant::now();
+        {
+            // Those who come while it is being started poll meanwhile.
+            let mut next = self.next_start.lock();
+            if next.is_some_and(|next| now < next) {
+                return;
+            }
+            *next = Some(now + FOR_EVER);
+        }
+        match self.start() {
+            Ok(handle) => {
+                let handle = self.poll.get_or_init(|| handle);
+                // A stop that came meanwhile found no one to wake.
+                if self.table.lock().stopped {
+                    handle.wake();
+                }
+            }
+            Err(error) => {
+                *self.next_start.lock() = Some(now + RETRY);
+                if !self.table.lock().stopped && self.warnings.admit(now).is_some() {
+                    report!(Warn, "no watcher, slow clients are polled until there is one: {error}");
+                }
+            }
+        }
     }
 
     /// Enters one that will park. The token goes with [`Watcher::forget`].
@@ -101,6 +148,7 @@ impl Watcher {
 
     /// Has [`Overdue::overdue`] called after [`NOTICE`]. False if there is no thread for it.
     pub(crate) fn give_notice(&self, to: Weak<dyn Overdue>) -> bool {
+        self.prepare();
         let Ok(handle) = self.handle() else { return false };
         let mut table = self.table.lock();
         if table.stopped {
@@ -118,20 +166,13 @@ impl Watcher {
     /// Ends the thread. What parks from now on polls.
     pub(crate) fn stop(&self) {
         self.table.lock().stopped = true;
-        if let Some(Some(handle)) = self.poll.get() {
+        if let Some(handle) = self.poll.get() {
             handle.wake();
         }
     }
 
     fn handle(&self) -> io::Result<&Handle> {
-        let start = || match self.start() {
-            Ok(handle) => Some(handle),
-            Err(error) => {
-                report!(Warn, "no watcher, idle clients poll instead: {error}");
-                None
-            }
-        };
-        self.poll.get_or_init(start).as_ref().ok_or_else(|| io::ErrorKind::Unsupported.into())
+        self.poll.get().ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
     fn start(&self) -> io::Result<Handle> {
@@ -162,6 +203,7 @@ impl Table {
 
 fn watch(mut poll: Poll, table: &Mutex<Table>) {
     let mut events = Events::with_capacity(256);
+    let warnings = Limiter::default();
     loop {
         let now = Instant::now();
         let (overdue, stopped) = {
@@ -187,7 +229,7 @@ fn watch(mut poll: Poll, table: &Mutex<Table>) {
         let timeout = next.map(|next| next.saturating_duration_since(now) + Duration::from_millis(1));
         if let Err(error) = poll.poll(&mut events, timeout) {
             if error.kind() != io::ErrorKind::Interrupted {
-                return report!(Error, "the watcher ended: {error}");
+                wait_blindly(&error, &warnings, table);
             }
         }
         for event in &events {
@@ -202,4 +244,15 @@ fn watch(mut poll: Poll, table: &Mutex<Table>) {
             }
         }
     }
+}
+
+/// The system doesn't say who is ready: all may be, after a while.
+#[cold]
+fn wait_blindly(error: &io::Error, warnings: &Limiter, table: &Mutex<Table>) {
+    if warnings.admit(Instant::now()).is_some() {
+        report!(Warn, "the watcher cannot wait, slow clients are polled until it can: {error}");
+    }
+    std::thread::sleep(PATIENCE);
+    let parked: Vec<_> = table.lock().parked.values().filter_map(Weak::upgrade).collect();
+    parked.iter().for_each(|parking| parking.ready(true, true));
 }

@@ -19,6 +19,8 @@ impl Watcher {
         Watcher
     }
 
+    pub(crate) fn prepare(&self) {}
+
     /// Every reader looks up by itself, before long.
     pub(crate) fn give_notice(&self, _: Weak<dyn Overdue>) -> bool {
         true

@@ -191,6 +191,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Server for TcpServer<F> {
         let (pool, threads) = (Arc::clone(&engine.pool), Arc::clone(&engine.threads));
         let host = Host::new(Arc::clone(core), pool, threads, self.factory, self.stack);
         let host = Arc::new(host);
+        engine.watcher.prepare();
         // All of them before the first is started: the last to end closes the clients.
         let acceptors: Vec<_> = listeners.into_iter().map(|listener| Acceptor::new(core, listener)).collect();
         for (index, acceptor) in acceptors.into_iter().enumerate() {
