@@ -56,7 +56,7 @@ pub(crate) trait Link: Send + Sync {
     /// `Interrupted`.
     fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<usize>;
 
-    /// Writes some of `parts`. `WouldBlock` when there was no room for [`PATIENCE`]. Never
+    /// Writes some of `parts`. `WouldBlock` when there was no room for [`PATIENCE`], or sooner. Never
     /// `Interrupted`, and 0 only for no bytes.
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
 

@@ -121,14 +121,14 @@ impl Link for SocketLink {
         let result = if self.kicked.load(Ordering::SeqCst) {
             Err(io::ErrorKind::WouldBlock.into())
         } else {
-            retry(|| (&self.socket).read(buffer))
+            look_up(|| (&self.socket).read(buffer))
         };
         self.waiting.store(false, Ordering::Release);
         result
     }
 
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        retry(|| send(&self.socket, parts, flags::BLOCKING))
+        look_up(|| send(&self.socket, parts, flags::BLOCKING))
     }
 
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -195,7 +195,7 @@ impl Link for SocketLink {
         let start = Instant::now();
         let mut heard = start;
         while start.elapsed() < total && heard.elapsed() < quiet {
-            match retry(|| self.socket.recv(&mut rest)) {
+            match look_up(|| self.socket.recv(&mut rest)) {
                 Ok(0) => return,
                 Ok(_) => heard = Instant::now(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -269,17 +269,34 @@ fn shutdown(socket: &Socket, how: std::net::Shutdown) {
     }
 }
 
-/// Repeats a call that a signal interrupted, and gives a time-out the kind that it has on Unix.
+/// A call that waits, and that a signal interrupted, has found nothing so far. It is not repeated
+/// here: it would begin its time-out anew, and signals that follow each other closely (a profiler's
+/// timer) would keep it for ever from being over.
+fn look_up(call: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
+    match call() {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(io::ErrorKind::WouldBlock.into()),
+        result => timed_out(result),
+    }
+}
+
+/// Repeats a call that doesn't wait, and that a signal interrupted all the same.
 fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // On Unix, TimedOut is the end of a connection that the network lost.
-            Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::TimedOut => {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
             result => return result,
         }
+    }
+}
+
+/// Gives a time-out the kind that it has on Unix, where TimedOut is the end of a connection that the
+/// network lost.
+fn timed_out(result: io::Result<usize>) -> io::Result<usize> {
+    match result {
+        Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::TimedOut => {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        result => result,
     }
 }
 
