@@ -100,9 +100,10 @@ impl Shared {
             let (guard, result) = self.transfer(state, &mut [], limit);
             state = guard;
             if let Err(error) = result {
-                report!(Debug, "client {}: its last output is lost: {error}", self.id);
                 state.aborted = true;
                 drop(state);
+                // A logger may want the client.
+                report!(Debug, "client {}: its last output is lost: {error}", self.id);
                 link.abort();
                 state = self.state.lock();
             }
