@@ -39,7 +39,9 @@ impl TcpOptions {
             // OpenBSD knows the time alone, and system-wide.
             #[cfg(not(target_os = "openbsd"))]
             let keepalive = keepalive.with_interval(time.min(Duration::from_secs(15)));
-            socket.set_tcp_keepalive(&keepalive)?;
+            socket
+                .set_tcp_keepalive(&keepalive)
+                .map_err(|error| with_context(format_args!("cannot set keepalive to {time:?}"), &error))?;
         }
         set_patience(socket)
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::time::Duration;
 
 use backport::{Machine, TcpServer};
 
@@ -46,6 +47,16 @@ fn addresses_that_cannot_be_listened_on_have_distinct_errors_that_name_them() {
     let none = refusal(&[][..] as &[SocketAddr]);
     assert_eq!(none.kind(), io::ErrorKind::AddrNotAvailable);
     assert!(none.to_string().contains("no address"), "{none}");
+}
+
+#[test]
+#[cfg(target_os = "linux")] // tcp(7): at most 32,767 s
+fn a_keepalive_that_the_system_does_not_take_is_an_error_that_names_it() {
+    for time in [Duration::from_secs(40_000), Duration::MAX] {
+        let server = TcpServer::new("127.0.0.1:0", || Echo).keepalive(Some(time));
+        let error = Machine::new().prepare(server).unwrap_err();
+        assert!(error.to_string().contains("keepalive"), "{error}");
+    }
 }
 
 #[test]
