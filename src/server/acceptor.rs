@@ -70,6 +70,8 @@ impl<L: Listener> Acceptor<L> {
                     }
                 }
                 Err(_) if self.core.is_stopping() => return,
+                // A signal: no matter how many come, nobody has to wait for that.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     if remedy(&error) == Remedy::GiveUp {
                         return self.core.fail(error);
