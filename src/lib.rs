@@ -167,6 +167,9 @@
 //! open files (`ulimit -n`, one for each client) may come first; a client whose thread can't be
 //! started is refused, and running out of files makes the acceptor wait.
 //!
+//! What no library survives: a stack that overflows, memory that can't be had (Rust aborts), and a
+//! panic in a drop while another panic unwinds. Each ends the process.
+//!
 //! # Coming from the gem
 //!
 //! The gem's words mean what they mean there, `Adapter`, `Client`, `opening`, `receiving`, `closing`,

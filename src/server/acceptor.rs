@@ -5,6 +5,13 @@
 //! bell while it may not accept: suspended, full, backing off. Whom it has accepted meanwhile waits
 //! with it, as the others do in the kernel's queue. It ends when the server stops or its listener
 //! goes bad for good; its listener closes first, then the clients.
+//!
+//! **When descriptors run out** it leaves who comes in the kernel's queue and tries again after a
+//! pause of a second at most. It doesn't shed them with the old trick (keep a spare descriptor, close
+//! it, accept, close, open the spare again): a lack that clients would have waited out becomes an
+//! error for each of them, and those that try again at once make it a loop. Who waits in the queue is
+//! served when a descriptor comes free; a queue that is full is the kernel's to answer. All that this
+//! thread needs for waiting, warning and stopping it has from its start.
 
 use std::io;
 use std::sync::atomic::Ordering;
