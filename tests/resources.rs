@@ -11,12 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use backport::framing::{ContentLength, Delimited, Endian, FrameError, Framing, LengthPrefixed, Lines};
-use backport::{Adapter, Client, Closing, Error, Input, Machine, Result};
+use backport::{Adapter, Client, Closing, Input, Result};
 use crossbeam_channel::{unbounded, Sender};
-use log::Level;
-use parking_lot::Mutex;
-use support::child::{command, exit, has, is_child, say, wait_for_parent, Child};
-use support::{eventually, in_time, next, serve, Echo, Peer, Watch};
+use support::child::{command, exit, has, is_child, say, Child};
+use support::{eventually, next, serve, Echo, Peer, Watch};
 
 fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
@@ -380,123 +378,4 @@ fn sockets_have_the_documented_defaults() {
         assert!(trace.contains(expected), "{expected} is not in\n{trace}");
     }
     assert!(!trace.contains("SO_REUSEPORT, [1]"), "{trace}");
-}
-
-/// Two echo servers; says both addresses, then how `run` ended.
-#[test]
-fn child_has_two_servers() {
-    struct Count;
-    static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
-    impl log::Log for Count {
-        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-            true
-        }
-        fn log(&self, record: &log::Record<'_>) {
-            if record.level() == Level::Warn {
-                WARNINGS.lock().push(record.args().to_string());
-            }
-        }
-        fn flush(&self) {}
-    }
-    if !is_child("child_has_two_servers") {
-        return;
-    }
-    log::set_logger(&Count).unwrap();
-    log::set_max_level(log::LevelFilter::Warn);
-    let machine = Machine::new();
-    for _ in 0..2 {
-        say(machine.prepare_tcp_server("127.0.0.1:0", || Echo).unwrap().local_addr());
-    }
-    let running = machine.start().unwrap();
-    wait_for_parent();
-    let result = in_time("the machine ends", || running.stop());
-    say(match result.as_ref().map_err(|error| error.downcast_ref()) {
-        Ok(()) => "ok".to_owned(),
-        Err(Some(error @ Error::Server { .. })) => error.to_string(),
-        Err(error) => format!("{error:?}"),
-    });
-    say(WARNINGS.lock().len());
-    exit(0);
-}
-
-#[test]
-fn a_listener_that_goes_bad_ends_its_server_and_no_other() {
-    if !has("strace") {
-        return;
-    }
-    // The third accept of each acceptor's thread: after its second client.
-    let inject = ["-e", "trace=accept4", "-e", "inject=accept4:error=EBADF:when=3+"];
-    let (mut child, path) = traced(&inject, "child_has_two_servers");
-    let (bad, good) = (child.address(), child.address());
-    let stays = Peer::connect(good);
-    stays.assert_echo(b"other server");
-    let goes = Peer::connect(bad);
-    goes.assert_echo(b"this server");
-    // This one may see the reset of the listener's end.
-    drop(Peer::try_connect(bad));
-    assert_eq!(goes.read_to_end(), b"");
-    eventually("its listener is closed", || Peer::try_connect(bad).is_err());
-    stays.assert_echo(b"not me");
-    child.go_on();
-    assert_eq!(stays.read_to_end(), b"");
-    child.expect(&format!("the server tcp {bad} ended with an error"));
-    child.assert_exit(0);
-    drop(take(path));
-}
-
-#[test]
-fn accepting_recovers_from_a_lack_of_descriptors_with_one_warning() {
-    if !has("strace") {
-        return;
-    }
-    let inject = ["-e", "trace=accept4", "-e", "inject=accept4:error=EMFILE:when=2..4"];
-    let (mut child, path) = traced(&inject, "child_has_two_servers");
-    let address = child.address();
-    child.address();
-    let peers: Vec<_> = (0..5).map(|_| Peer::connect(address)).collect();
-    peers.iter().for_each(|peer| peer.assert_echo(b"served"));
-    drop(peers);
-    child.go_on();
-    child.expect("ok");
-    child.expect("1");
-    child.assert_exit(0);
-    drop(take(path));
-}
-
-#[test]
-fn connections_that_died_in_the_queue_are_skipped() {
-    if !has("strace") {
-        return;
-    }
-    for error in ["ECONNABORTED", "EPROTO", "ENETDOWN", "ETIMEDOUT", "EPERM"] {
-        let inject = format!("inject=accept4:error={error}:when=2..3");
-        let (mut child, path) = traced(&["-e", "trace=accept4", "-e", &inject], "child_has_two_servers");
-        let address = child.address();
-        child.address();
-        Peer::connect(address).assert_echo(b"the next one");
-        child.go_on();
-        child.expect("ok");
-        child.expect("0");
-        child.assert_exit(0);
-        drop(take(path));
-    }
-}
-
-#[test]
-fn interrupted_system_calls_lose_nothing() {
-    if !has("strace") {
-        return;
-    }
-    let inject = "inject=recvfrom,sendto:error=EINTR:when=3+3";
-    let (mut child, path) = traced(&["-e", "trace=recvfrom,sendto", "-e", inject], "child_has_two_servers");
-    let address = child.address();
-    child.address();
-    let peer = Peer::connect(address);
-    for size in 0..300 {
-        peer.assert_echo(&support::pattern(1 + size * 13));
-    }
-    child.go_on();
-    child.expect("ok");
-    child.assert_exit(0);
-    drop(take(path));
 }

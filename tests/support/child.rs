@@ -208,7 +208,11 @@ pub(crate) fn has(program: &str) -> bool {
         return true;
     }
     assert!(std::env::var_os("CI").is_none(), "{program} is not there, and CI must not skip tests");
-    // Past the harness's capture, which would hide it.
-    drop(writeln!(std::io::stderr(), "SKIPPED: a test, for want of {program}"));
+    skip(&format!("for want of {program}"));
     false
+}
+
+/// Says that a test is skipped, past the harness's capture, which would hide it.
+pub(crate) fn skip(why: &str) {
+    drop(writeln!(std::io::stderr(), "SKIPPED: a test, {why}"));
 }
