@@ -5,9 +5,10 @@ use crate::support::Peer;
 
 #[test]
 fn a_worker_that_cannot_be_started_costs_one_client() {
-    // The acceptor's fourth and fifth; the thread that prepares starts three.
-    let Some(setup) = Setup::new().injecting("clone3:error=EAGAIN:when=4..5") else { return };
-    let host = setup.start();
+    // The acceptor's fourth and sixth, and the log's between them; the thread that prepares starts
+    // three.
+    let Some(setup) = Setup::new().injecting("clone3:error=EAGAIN:when=4..6") else { return };
+    let host = setup.set("FEW_RECORDS", 1).start();
     let live = host.connect_many(3);
     live.iter().for_each(|peer| peer.assert_echo(b"live"));
     for _ in 0..2 {
@@ -29,7 +30,7 @@ fn a_machine_that_cannot_start_its_threads_says_which_and_lets_go() {
     each([(2, "backport-watcher"), (3, "backport-acceptor-0")], |(number, name)| {
         let fault = format!("clone3:error=EAGAIN:when={number}");
         let Some(setup) = Setup::new().injecting(&fault) else { return };
-        let mut host = setup.begin();
+        let mut host = setup.set("FEW_RECORDS", 1).begin();
         let said = host.wait();
         assert!(said.starts_with("ended ") && said.contains(name), "{said}");
         Peer::try_connect(host.address()).unwrap_err();
