@@ -1,10 +1,12 @@
 //! The client: one connected peer, as the server sees it. A cloneable handle that any thread may
 //! write to and close, and that may outlive the connection.
 //!
-//! - [`output`] is the state behind it: one lock, the write path, the backlog.
+//! - [`output`] is the state behind it: one lock, and the write path.
+//! - [`backlog`] is what was posted and waits.
 //! - [`ending`] is how a connection ends: who may end it, why, and the last bytes.
 //! - [`cork`] gathers writes.
 
+pub(crate) mod backlog;
 pub(crate) mod cork;
 pub(crate) mod ending;
 pub(crate) mod output;

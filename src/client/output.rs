@@ -3,15 +3,12 @@
 //! The lock is never held over a call that can block. A write first tries to send without waiting,
 //! under the lock: that is the whole path of nearly every write, one lock and one system call. What
 //! doesn't fit makes the writer take the *turn* (`busy`), let go of the lock, and wait for room;
-//! others queue up behind it, posts go to the backlog. So `post` and `close` never wait for a
-//! blocked writer.
-//!
-//! Who flushes the backlog: whoever holds the turn when it ends it, else the link (its watcher calls
-//! [`Flush::flush`]), else a thread that is started for it where the link can't.
+//! others queue up behind it, posts go to the [`backlog`](super::backlog). So `post` and `close`
+//! never wait for a blocked writer.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::client::ending::{LINGER_QUIET, LINGER_TOTAL};
@@ -19,9 +16,8 @@ use crate::client::ClientId;
 use crate::closing::Closing;
 use crate::error::duplicate;
 use crate::limits::Limits;
-use crate::link::{Flush, Link, Waited};
+use crate::link::{Link, Waited};
 use crate::remote::Remote;
-use crate::report::report;
 use crate::stats::ClientStats;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::thread::{self, ThreadId};
@@ -30,8 +26,6 @@ use crate::threads::Threads;
 
 /// Gathered output over this goes out before the cork is let go.
 const CORK_LIMIT: usize = 64 * 1024;
-/// A backlog that has drained gives a larger buffer back.
-const KEPT_BACKLOG: usize = 4 * 1024;
 
 /// What all clients of a server share.
 pub(crate) struct Context {
@@ -74,13 +68,13 @@ pub(crate) struct State {
     /// Output that was accepted and not yet taken by the kernel, in order.
     pub(crate) backlog: VecDeque<u8>,
     /// The link was asked to flush the backlog.
-    armed: bool,
-    corks: usize,
+    pub(super) armed: bool,
+    pub(super) corks: usize,
     pub(crate) last_write: Option<Instant>,
     pub(crate) bytes_out: u64,
 }
 
-type Guard<'a> = MutexGuard<'a, State>;
+pub(super) type Guard<'a> = MutexGuard<'a, State>;
 
 impl Shared {
     pub(crate) fn new(id: ClientId, remote: Remote, link: Arc<dyn Link>, context: Arc<Context>) -> Shared {
@@ -166,36 +160,6 @@ impl Shared {
         self.send(state, slices)
     }
 
-    /// Sends one record and never blocks; the rest goes to the backlog.
-    pub(crate) fn post(self: &Arc<Self>, data: &[u8]) -> io::Result<()> {
-        let mut state = self.state.lock();
-        let link = admit(&state)?;
-        let mut sent = 0;
-        if state.corks == 0 && !state.busy && state.backlog.is_empty() {
-            match link.try_write(&[IoSlice::new(data)]) {
-                Ok(count) => sent = count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(self.lose(state, error)),
-            }
-        }
-        state.last_write = Some(Instant::now());
-        state.bytes_out += sent as u64;
-        if sent == data.len() {
-            return Ok(());
-        }
-        let rest = &data[sent..];
-        if state.backlog.len() + rest.len() > self.context.limits.max_backlog() {
-            drop(state);
-            self.end(Closing::TooSlow, true);
-            let limit = self.context.limits.max_backlog();
-            let message = format!("the backlog is over its limit of {limit} bytes (max_backlog)");
-            return Err(io::Error::new(io::ErrorKind::WouldBlock, message));
-        }
-        state.backlog.extend(rest);
-        self.flush_later(state);
-        Ok(())
-    }
-
     pub(crate) fn cork(&self) {
         self.state.lock().corks += 1;
     }
@@ -229,7 +193,7 @@ impl Shared {
 
     /// Waits for the turn, then sends the backlog and `slices`, blocking for at most the write
     /// timeout in all.
-    fn send(self: &Arc<Self>, mut state: Guard<'_>, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+    pub(super) fn send(self: &Arc<Self>, mut state: Guard<'_>, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
         let deadline = Instant::now() + self.context.limits.write_timeout();
         // Whoever has sent half a record holds the lock and finds no other's turn.
         while state.busy {
@@ -329,36 +293,6 @@ impl Shared {
         }
     }
 
-    /// Sees to it that the backlog goes out as the peer reads.
-    fn flush_later(self: &Arc<Self>, mut state: Guard<'_>) {
-        if state.busy || state.corks > 0 || state.armed {
-            return;
-        }
-        let Some(link) = state.link.clone() else { return };
-        state.armed = true;
-        drop(state);
-        let weak: Weak<Self> = Arc::downgrade(self);
-        if link.flush_when_writable(weak) {
-            return;
-        }
-        let this = Arc::clone(self);
-        let name = format!("backport-flusher-{}", self.id);
-        if let Err(error) = self.context.threads.spawn(name, None, move || this.flush_blocking()) {
-            report!(Warn, "client {}: no thread to write its backlog: {error}", self.id);
-            self.end(Closing::Lost(error), true);
-        }
-    }
-
-    /// Writes the backlog from a thread of its own, where a link can't say when there is room.
-    fn flush_blocking(self: &Arc<Self>) {
-        let mut state = self.state.lock();
-        state.armed = false;
-        if !state.backlog.is_empty() && admit(&state).is_ok() {
-            // An error has ended the connection, which is all that there is to tell.
-            drop(self.send(state, &mut []));
-        }
-    }
-
     /// Ends the connection of a peer that did not read in time.
     fn give_up(&self) -> io::Error {
         let ending = self.is_ended();
@@ -375,7 +309,7 @@ impl Shared {
     }
 
     /// Ends the connection after an I/O error, of which the caller and `closing` get one each.
-    fn lose(&self, state: Guard<'_>, error: io::Error) -> io::Error {
+    pub(super) fn lose(&self, state: Guard<'_>, error: io::Error) -> io::Error {
         drop(state);
         self.end(Closing::Lost(duplicate(&error)), false);
         error
@@ -383,7 +317,7 @@ impl Shared {
 }
 
 /// The link, if this thread may write.
-fn admit<'a>(state: &'a Guard<'_>) -> io::Result<&'a Arc<dyn Link>> {
+pub(super) fn admit<'a>(state: &'a Guard<'_>) -> io::Result<&'a Arc<dyn Link>> {
     match &state.link {
         Some(link) if !state.aborted => {
             if !state.ended || state.last_words == Some(thread::current().id()) {
@@ -392,37 +326,5 @@ fn admit<'a>(state: &'a Guard<'_>) -> io::Result<&'a Arc<dyn Link>> {
             Err(io::ErrorKind::BrokenPipe.into())
         }
         _ => Err(io::ErrorKind::BrokenPipe.into()),
-    }
-}
-
-impl Flush for Shared {
-    fn flush(&self) {
-        let mut guard = self.state.lock();
-        let state = &mut *guard;
-        // The writer, or the last cork, sees to it, and asks anew for what it leaves.
-        if state.busy || state.corks > 0 || state.aborted {
-            state.armed = false;
-            return;
-        }
-        let Some(link) = &state.link else { return };
-        while !state.backlog.is_empty() {
-            let (first, second) = state.backlog.as_slices();
-            match link.try_write(&[IoSlice::new(first), IoSlice::new(second)]) {
-                Ok(count) => {
-                    state.bytes_out += count as u64;
-                    state.backlog.drain(..count);
-                }
-                // The watcher tells when there is room again.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    self.lose(guard, error);
-                    return;
-                }
-            }
-        }
-        state.armed = false;
-        if state.backlog.capacity() > KEPT_BACKLOG {
-            state.backlog = VecDeque::new();
-        }
     }
 }

@@ -22,6 +22,7 @@ mod input;
 mod intervals;
 mod logging;
 mod memory;
+mod notice;
 mod overload;
 mod panics;
 mod posting;

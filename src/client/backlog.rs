@@ -1,0 +1,111 @@
+//! The backlog: what was posted and the socket didn't take at once.
+//!
+//! Who flushes it: whoever holds the turn when it ends it, else the link (its watcher calls
+//! [`Flush::flush`]), else a thread that is started for it where the link can't.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use crate::client::output::{admit, Guard, Shared};
+use crate::closing::Closing;
+use crate::link::Flush;
+use crate::report::report;
+
+/// A backlog that has drained gives a larger buffer back.
+const KEPT_BACKLOG: usize = 4 * 1024;
+
+impl Shared {
+    /// Sends one record and never blocks; the rest goes to the backlog.
+    pub(crate) fn post(self: &Arc<Self>, data: &[u8]) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let link = admit(&state)?;
+        let mut sent = 0;
+        if state.corks == 0 && !state.busy && state.backlog.is_empty() {
+            match link.try_write(&[IoSlice::new(data)]) {
+                Ok(count) => sent = count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(self.lose(state, error)),
+            }
+        }
+        state.last_write = Some(Instant::now());
+        state.bytes_out += sent as u64;
+        if sent == data.len() {
+            return Ok(());
+        }
+        let rest = &data[sent..];
+        if state.backlog.len() + rest.len() > self.context.limits.max_backlog() {
+            drop(state);
+            self.end(Closing::TooSlow, true);
+            let limit = self.context.limits.max_backlog();
+            let message = format!("the backlog is over its limit of {limit} bytes (max_backlog)");
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, message));
+        }
+        state.backlog.extend(rest);
+        self.flush_later(state);
+        Ok(())
+    }
+
+    /// Sees to it that the backlog goes out as the peer reads.
+    pub(super) fn flush_later(self: &Arc<Self>, mut state: Guard<'_>) {
+        if state.busy || state.corks > 0 || state.armed {
+            return;
+        }
+        let Some(link) = state.link.clone() else { return };
+        state.armed = true;
+        drop(state);
+        let weak: Weak<Self> = Arc::downgrade(self);
+        if link.flush_when_writable(weak) {
+            return;
+        }
+        let this = Arc::clone(self);
+        let name = format!("backport-flusher-{}", self.id);
+        if let Err(error) = self.context.threads.spawn(name, None, move || this.flush_blocking()) {
+            report!(Warn, "client {}: no thread to write its backlog: {error}", self.id);
+            self.end(Closing::Lost(error), true);
+        }
+    }
+
+    /// Writes the backlog from a thread of its own, where a link can't say when there is room.
+    fn flush_blocking(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        state.armed = false;
+        if !state.backlog.is_empty() && admit(&state).is_ok() {
+            // An error has ended the connection, which is all that there is to tell.
+            drop(self.send(state, &mut []));
+        }
+    }
+}
+
+impl Flush for Shared {
+    fn flush(&self) {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        // The writer, or the last cork, sees to it, and asks anew for what it leaves.
+        if state.busy || state.corks > 0 || state.aborted {
+            state.armed = false;
+            return;
+        }
+        let Some(link) = &state.link else { return };
+        while !state.backlog.is_empty() {
+            let (first, second) = state.backlog.as_slices();
+            match link.try_write(&[IoSlice::new(first), IoSlice::new(second)]) {
+                Ok(count) => {
+                    state.bytes_out += count as u64;
+                    state.backlog.drain(..count);
+                }
+                // The watcher tells when there is room again.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    self.lose(guard, error);
+                    return;
+                }
+            }
+        }
+        state.armed = false;
+        if state.backlog.capacity() > KEPT_BACKLOG {
+            state.backlog = VecDeque::new();
+        }
+    }
+}
