@@ -164,9 +164,9 @@ impl Machine {
     /// once.
     ///
     /// # Errors
-    /// [`Error::AlreadyRunning`], [`Error::AlreadyRan`]; [`Error::Thread`] if it could not begin;
-    /// [`Error::Server`] if a server ended because its listener went bad; [`Error::Stuck`] if
-    /// threads did not come back in time.
+    /// An [`Error`](crate::Error): `AlreadyRunning`, `AlreadyRan`; `Thread` if it could not begin;
+    /// `Server` if a server ended because its listener went bad; `Stuck` if threads did not come back
+    /// in time.
     pub fn run(&self) -> Result {
         self.hub.begin()?.run()
     }
@@ -175,7 +175,7 @@ impl Machine {
     /// machine and waits for it.
     ///
     /// # Errors
-    /// [`Error::AlreadyRunning`], [`Error::AlreadyRan`], or [`Error::Thread`].
+    /// An [`Error`](crate::Error): `AlreadyRunning`, `AlreadyRan`, or `Thread`.
     pub fn start(&self) -> Result<Running> {
         let run = self.hub.begin()?;
         Running::start(self.clone(), move || run.run())
