@@ -55,7 +55,7 @@ pub(crate) fn all(options: &Options) -> Vec<Experiment> {
     rows.push(unhurried(options));
     rows.extend(connects(options));
     rows.extend(crowds(options));
-    rows.push(lines(options));
+    rows.extend(lines(options));
     rows.extend(broadcasts(options));
     rows.extend(hostile::experiments(options));
     rows.retain(|row| options.keeps(&row.name));
@@ -122,7 +122,7 @@ fn connects(options: &Options) -> Vec<Experiment> {
         rows.push(Experiment {
             name: format!("connect-{at_once}"),
             rounds: options.rounds(),
-            contenders: peers(move |peer| connect::one_after_another(peer, at_once, span)),
+            contenders: peers(move |peer| connect::one_after_another(peer, Kind::Echo, at_once, span)),
             lines: match at_once {
                 1 => lines(0.50),
                 8 => lines(0.40),
@@ -130,6 +130,25 @@ fn connects(options: &Options) -> Vec<Experiment> {
                 _ => Vec::new(),
             },
             at: Some((Family::Connect, f64::from(u32::try_from(at_once).unwrap_or(u32::MAX)))),
+        });
+    }
+    for at_once in [1, 8] {
+        let contender = |label, peer, kind| Contender {
+            label,
+            run: Box::new(move || connect::one_after_another(peer, kind, at_once, span)),
+        };
+        let how = if at_once == 1 { "one after another" } else { "8 at once" };
+        let title = format!("connections, {how}, beside one thread for them all: CPU per connection");
+        rows.push(Experiment {
+            name: format!("alone-{at_once}"),
+            rounds: options.rounds(),
+            contenders: vec![
+                contender("std loop", Peer::Std, Kind::Echo),
+                contender("one thread, no hand-over", Peer::Std, Kind::Alone),
+                contender("backport", Peer::Backport, Kind::Echo),
+            ],
+            lines: vec![Line { target: Target::Compared, ..line(title, "micros", "µs", 1.0) }],
+            at: None,
         });
     }
     rows.push(Experiment {
@@ -187,23 +206,33 @@ fn crowds(options: &Options) -> Vec<Experiment> {
     rows
 }
 
-fn lines(options: &Options) -> Experiment {
+fn lines(options: &Options) -> [Experiment; 2] {
     let span = options.span();
     let contender = |label, command: fn() -> io::Result<Command>| Contender {
         label,
         run: Box::new(move || stdio::lines(command, span)),
     };
-    Experiment {
-        name: "stdio".to_owned(),
-        rounds: options.rounds(),
-        contenders: vec![
-            contender("`cat`", || Ok(Command::new("cat"))),
-            contender("reader thread and channel", || server::command(Peer::Std, Kind::Stdio)),
-            contender("backport", || server::command(Peer::Backport, Kind::Stdio)),
-        ],
-        lines: vec![line("stdio, line by line: CPU per message", "micros", "µs", 1.05)],
-        at: None,
-    }
+    let cat = || contender("`cat`", || Ok(Command::new("cat")));
+    let backport = || contender("backport", || server::command(Peer::Backport, Kind::Stdio));
+    let reader = || contender("reader thread and channel", || server::command(Peer::Std, Kind::Stdio));
+    let asking = || contender("poll, read, write", || server::command(Peer::Std, Kind::Asking));
+    let title = "stdio, beside a loop that could be stopped: CPU per message";
+    [
+        Experiment {
+            name: "stdio".to_owned(),
+            rounds: options.rounds(),
+            contenders: vec![cat(), reader(), backport()],
+            lines: vec![line("stdio, line by line: CPU per message", "micros", "µs", 1.05)],
+            at: None,
+        },
+        Experiment {
+            name: "stdio-asking".to_owned(),
+            rounds: options.rounds(),
+            contenders: vec![cat(), asking(), backport()],
+            lines: vec![Line { target: Target::Compared, ..line(title, "micros", "µs", 1.0) }],
+            at: None,
+        },
+    ]
 }
 
 fn broadcasts(options: &Options) -> [Experiment; 2] {

@@ -16,8 +16,13 @@ use crate::server::{Server, PATIENCE};
 ///
 /// `micros`: CPU time per connection; `p50`, `p99`: of the time from the connect to the server's
 /// end; `rate`: connections per second of CPU time.
-pub(crate) fn one_after_another(peer: Peer, at_once: usize, span: Duration) -> io::Result<Metrics> {
-    let mut server = Server::start(peer, Kind::Echo)?;
+pub(crate) fn one_after_another(
+    peer: Peer,
+    kind: Kind,
+    at_once: usize,
+    span: Duration,
+) -> io::Result<Metrics> {
+    let mut server = Server::start(peer, kind)?;
     let address = server.address;
     visit_for(address, at_once, span / 10)?;
     let before = server.cpu_time()?;

@@ -50,16 +50,22 @@ pub(crate) enum Kind {
     Lines,
     /// The same, the answers to one read sent in one piece.
     Gathered,
+    /// Echo by one thread, for one client after another: what connections cost without a hand-over.
+    Alone,
+    /// Echo on standard input and output that can be stopped: it asks for readiness before each read.
+    Asking,
 }
 
 const PEERS: [(&str, Peer); 3] = [("std", Peer::Std), ("tokio", Peer::Tokio), ("backport", Peer::Backport)];
-const KINDS: [(&str, Kind); 6] = [
+const KINDS: [(&str, Kind); 8] = [
     ("echo", Kind::Echo),
     ("crowd", Kind::Crowd),
     ("news", Kind::News),
     ("stdio", Kind::Stdio),
     ("lines", Kind::Lines),
     ("gathered", Kind::Gathered),
+    ("alone", Kind::Alone),
+    ("asking", Kind::Asking),
 ];
 
 impl Peer {
@@ -113,14 +119,16 @@ trait Serving {
 pub(crate) fn serve(peer: Peer, kind: Kind) -> io::Result<()> {
     let serving = match (peer, kind) {
         (Peer::Std, Kind::Stdio) => return std_loop::stdio(),
+        (Peer::Std, Kind::Asking) => return std_loop::stdio_asking(),
         (Peer::Backport, Kind::Stdio) => return backport::stdio(),
-        (Peer::Tokio, Kind::Stdio | Kind::News) | (Peer::Std | Peer::Tokio, Kind::Lines | Kind::Gathered) => {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
         (Peer::Std, Kind::News) => std_loop::start_news()?,
+        (Peer::Std, Kind::Alone) => std_loop::start_alone()?,
         (Peer::Std, Kind::Echo | Kind::Crowd) => std_loop::start()?,
         (Peer::Tokio, Kind::Echo | Kind::Crowd) => tokio::start()?,
-        (Peer::Backport, kind) => backport::start(kind)?,
+        (Peer::Backport, Kind::Echo | Kind::Crowd | Kind::News | Kind::Lines | Kind::Gathered) => {
+            backport::start(kind)?
+        }
+        _ => return Err(io::ErrorKind::Unsupported.into()),
     };
     let driver = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let commands = BufReader::new(driver.try_clone()?).lines();

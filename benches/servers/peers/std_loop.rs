@@ -1,9 +1,14 @@
 //! What one writes by hand: a thread per connection, a buffer, a loop.
 
+use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::{mpsc, Arc, Mutex, PoisonError};
 use std::thread;
+
+use rustix::event::{poll, PollFd, PollFlags};
 
 use super::{Serving, BUFFER, NEWS};
 
@@ -16,6 +21,12 @@ struct Server {
 /// Echo.
 pub(super) fn start() -> io::Result<Box<dyn Serving>> {
     let address = listen(|stream| drop(thread::spawn(move || echo(&stream))))?;
+    Ok(Box::new(Server { address, streams: Arc::default() }))
+}
+
+/// Echo, by the thread that accepts.
+pub(super) fn start_alone() -> io::Result<Box<dyn Serving>> {
+    let address = listen(|stream| drop(echo(&stream)))?;
     Ok(Box::new(Server { address, streams: Arc::default() }))
 }
 
@@ -88,4 +99,20 @@ pub(super) fn stdio() -> io::Result<()> {
         output.flush()?;
     }
     Ok(())
+}
+
+/// Waits for standard input and for whoever wants it to stop, then reads, then writes.
+pub(super) fn stdio_asking() -> io::Result<()> {
+    let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let (stop, _stopper) = UnixStream::pair()?;
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let mut asked = [PollFd::new(&input, PollFlags::IN), PollFd::new(&stop, PollFlags::IN)];
+        poll(&mut asked, None)?;
+        match input.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => output.write_all(&buffer[..count])?,
+        }
+    }
 }
