@@ -34,6 +34,9 @@ impl Watcher {
         Watcher::default()
     }
 
+    /// It is there from the start.
+    pub(crate) fn prepare(&self) {}
+
     pub(crate) fn enroll(&self, parking: Weak<Parking>) -> usize {
         *self.lock() = Some(Parked { parking, interest: None, due: false });
         0
