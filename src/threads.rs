@@ -267,6 +267,7 @@ mod tests {
             }
         }
         std::thread_local! {
+            #[allow(clippy::missing_const_for_thread_local, reason = "it is const, but not for the lint on Windows")]
             static SLOW: Slow = const { Slow };
         }
         let threads = Threads::new();

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
-use std::time::Duration;
 
 use backport::{Machine, TcpServer};
 
@@ -52,7 +51,7 @@ fn addresses_that_cannot_be_listened_on_have_distinct_errors_that_name_them() {
 #[test]
 #[cfg(target_os = "linux")] // tcp(7): at most 32,767 s
 fn a_keepalive_that_the_system_does_not_take_is_an_error_that_names_it() {
-    for time in [Duration::from_secs(40_000), Duration::MAX] {
+    for time in [std::time::Duration::from_secs(40_000), std::time::Duration::MAX] {
         let server = TcpServer::new("127.0.0.1:0", || Echo).keepalive(Some(time));
         let error = Machine::new().prepare(server).unwrap_err();
         assert!(error.to_string().contains("keepalive"), "{error}");
