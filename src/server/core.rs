@@ -55,7 +55,6 @@ struct Registry {
     seats: usize,
     /// Presences and seats that are out.
     present: usize,
-    ended: bool,
     /// An acceptor waits for a seat.
     waiting: bool,
     accepted: u64,
@@ -130,7 +129,7 @@ impl ServerCore {
     /// Counts the calling thread in, until the presence drops. `None` once the server stops.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Presence> {
         let mut registry = self.registry.lock();
-        if registry.closed || registry.ended || self.is_stopping() {
+        if registry.closed || self.is_stopping() {
             return None;
         }
         registry.present += 1;
@@ -297,8 +296,8 @@ impl ServerCore {
         registry.seats -= usize::from(seat);
         let ring = seat && std::mem::take(&mut registry.waiting);
         registry.present -= 1;
-        let ended = registry.present == 0 && !registry.ended;
-        registry.ended |= ended;
+        // Once: nobody comes after that.
+        let ended = registry.present == 0;
         registry.closed |= ended;
         drop(registry);
         drop(left);
