@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use shuttle::thread;
 
-use super::{explore, Time};
+use super::{explore, pick, Time};
 use crate::link::parking::Parking;
 use crate::link::watcher::Watcher;
 use crate::link::{Flush, Waited};
@@ -75,6 +75,44 @@ fn an_abort_ends_a_settling() {
         });
         parking.abort();
         assert_eq!(writer.join().unwrap(), Waited::Kicked);
+        assert!(worker.join().unwrap());
+    });
+}
+
+/// It is told of input if it listens for it, and of room in any case.
+#[test]
+fn what_the_watcher_sees_ends_a_settling() {
+    explore(Time::Stands, || {
+        let (deaf, readable) = [(false, true), (false, false), (true, true)][pick(3)];
+        let (_watcher, parking) = parking();
+        let over = Arc::new(AtomicBool::new(false));
+        let worker = thread::spawn({
+            let (parking, over) = (Arc::clone(&parking), Arc::clone(&over));
+            move || {
+                let seen = parking.settle(&io::stdin(), deaf, deadline());
+                over.store(true, Ordering::SeqCst);
+                seen
+            }
+        });
+        while !over.load(Ordering::SeqCst) {
+            // A hang-up is told to the deaf too.
+            parking.ready(readable, true);
+            thread::yield_now();
+        }
+        let seen = worker.join().unwrap().expect("there was room");
+        assert_eq!((seen.readable, seen.writable), (readable && !deaf, true));
+    });
+}
+
+#[test]
+fn a_settling_that_sees_nothing_says_so() {
+    explore(Time::Passes, || {
+        let (_watcher, parking) = parking();
+        let worker = thread::spawn({
+            let parking = Arc::clone(&parking);
+            move || parking.settle(&io::stdin(), false, deadline()).is_none()
+        });
+        parking.abort();
         assert!(worker.join().unwrap());
     });
 }
