@@ -94,6 +94,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_builder_has_set_is_taken_over() {
+        let set = Limits::default();
+        set.set_max_clients(0);
+        set.set_max_backlog(2);
+        set.set_idle_timeout(Some(Duration::from_millis(3)));
+        set.set_write_timeout(Duration::from_millis(4));
+        let limits = Limits::default();
+        limits.take(&set);
+        assert_eq!(limits.max_clients(), 1, "none at all would be no server");
+        assert_eq!(limits.max_backlog(), 2);
+        assert_eq!(limits.idle_timeout(), Some(Duration::from_millis(3)));
+        assert_eq!(limits.write_timeout(), Duration::from_millis(4));
+    }
+
+    #[test]
     fn absurd_durations_are_cut_to_a_year() {
         let limits = Limits::default();
         limits.set_idle_timeout(Some(Duration::MAX));

@@ -109,3 +109,38 @@ impl Flush for Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::output::Context;
+    use crate::client::ClientId;
+    use crate::limits::Limits;
+    use crate::link::memory::{MemoryLink, Pipe};
+    use crate::remote::Remote;
+    use crate::threads::Threads;
+
+    /// Posts `count` bytes, flushes them as a peer reads, and says how much memory is kept.
+    fn kept_after(count: usize) -> usize {
+        let outward = Pipe::new(1000);
+        let link = MemoryLink { inward: Pipe::new(1), outward: Arc::clone(&outward), flush: Arc::default() };
+        let context = Context { limits: Arc::new(Limits::default()), threads: Threads::new() };
+        let shared =
+            Arc::new(Shared::new(ClientId::next(), Remote::Memory, Arc::new(link), Arc::new(context)));
+        shared.post(&vec![b'x'; count]).unwrap();
+        let mut read = 0;
+        while read < count {
+            read += outward.read(&mut [0; 1000], Instant::now()).unwrap();
+            shared.flush();
+        }
+        let state = shared.state.lock();
+        assert_eq!((state.backlog.len(), state.bytes_out), (0, count as u64));
+        state.backlog.capacity()
+    }
+
+    #[test]
+    fn a_backlog_that_has_drained_gives_a_large_buffer_back_and_keeps_a_small_one() {
+        assert_eq!(kept_after(100_000), 0);
+        assert!((2000..=KEPT_BACKLOG).contains(&kept_after(3000)));
+    }
+}

@@ -180,7 +180,51 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::client::output::Context;
+    use crate::client::ClientId;
+    use crate::limits::Limits;
+    use crate::link::memory::{MemoryLink, Pipe};
+    use crate::remote::Remote;
+    use crate::threads::Threads;
+
+    #[test]
+    fn what_may_be_under_way_still_is_told_by_how_much_was_written_and_how_lately() {
+        let link = MemoryLink { inward: Pipe::new(1), outward: Pipe::new(1), flush: Arc::default() };
+        let context = Context { limits: Arc::new(Limits::default()), threads: Threads::new() };
+        let shared = Shared::new(ClientId::next(), Remote::Memory, Arc::new(link), Arc::new(context));
+        let mut state = shared.state.lock();
+        assert!(state.is_settled());
+        // What the smallest window takes, and a byte more.
+        state.bytes_out = 32_768;
+        assert!(state.is_settled() && !state.is_unsure());
+        state.bytes_out += 1;
+        assert!(!state.is_settled() && state.is_unsure());
+        state.bytes_out = 1;
+        state.last_write = Some(Instant::now());
+        assert!(!state.is_settled() && state.has_written_lately());
+        state.last_write = Instant::now().checked_sub(LINGER_QUIET);
+        assert!(state.is_settled() && !state.has_written_lately());
+        state.busy = true;
+        assert!(!state.is_settled());
+        state.busy = false;
+        state.backlog.push_back(0);
+        assert!(!state.is_settled());
+    }
+
+    #[test]
+    fn an_error_is_what_ended_the_connection_only_if_it_is_of_that_kind() {
+        use io::ErrorKind::{InvalidData, NotFound, WouldBlock};
+
+        let classify = |kind, early| classify(io::Error::from(kind).into(), early);
+        let lost = || Some(Closing::Lost(InvalidData.into()));
+        assert!(matches!(classify(InvalidData, lost()), Closing::Lost(_)));
+        assert!(matches!(classify(NotFound, lost()), Closing::Failed(_)));
+        assert!(matches!(classify(WouldBlock, Some(Closing::Idle)), Closing::Idle));
+        assert!(matches!(classify(WouldBlock, None), Closing::Failed(_)));
+    }
 
     fn reset() -> io::Error {
         io::ErrorKind::ConnectionReset.into()

@@ -123,8 +123,10 @@ mod tests {
     fn grows_after_a_full_read_and_shrinks_after_a_calm_while() {
         let mut buffer = Buffer::new();
         assert_eq!(read(&mut buffer, &[1; 5000]), SMALL);
+        assert!(!buffer.is_large());
         buffer.consume(SMALL);
         assert_eq!(read(&mut buffer, &[1; 100_000]), LARGE);
+        assert!(buffer.is_large());
         buffer.consume(LARGE);
         for _ in 0..CALM {
             assert_eq!(buffer.room().len(), LARGE);
@@ -132,6 +134,7 @@ mod tests {
             buffer.consume(10);
         }
         assert_eq!(buffer.room().len(), SMALL);
+        assert!(!buffer.is_large());
     }
 
     #[test]
@@ -160,6 +163,7 @@ mod tests {
             fed += read(&mut buffer, &stream[fed..(fed + 999).min(stream.len())]);
         }
         assert_eq!(buffer.unread(), &stream[7..]);
+        assert_eq!(buffer.len(), stream.len() - 7);
         assert_eq!(buffer.take(1..3, 10), &stream[8..10]);
         assert_eq!(buffer.unread(), &stream[17..]);
     }

@@ -196,3 +196,23 @@ impl Drop for Parking {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::threads::Threads;
+
+    #[test]
+    fn where_nobody_can_watch_a_wait_is_over_at_once_and_a_late_one_has_timed_out() {
+        let threads = Threads::new();
+        threads.close(|| ());
+        let parking = Parking::new(Arc::new(Watcher::new(threads)));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        assert_eq!(parking.wait_writable(&io::stdin(), deadline), Waited::Ready);
+        assert_eq!(parking.wait_writable(&io::stdin(), Instant::now()), Waited::TimedOut);
+        assert!(parking.settle(&io::stdin(), false, deadline).is_none());
+    }
+}

@@ -256,3 +256,20 @@ fn wait_blindly(error: &io::Error, warnings: &Limiter, table: &Mutex<Table>) {
     let parked: Vec<_> = table.lock().parked.values().filter_map(Weak::upgrade).collect();
     parked.iter().for_each(|parking| parking.ready(true, true));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_parked_leaves_nothing_behind() {
+        let threads = Threads::new();
+        threads.close(|| ());
+        let watcher = Arc::new(Watcher::new(threads));
+        let parking = Parking::new(Arc::clone(&watcher));
+        parking.wait_writable(&io::stdin(), Instant::now());
+        assert_eq!(watcher.table.lock().parked.len(), 1);
+        drop(parking);
+        assert!(watcher.table.lock().parked.is_empty());
+    }
+}

@@ -34,3 +34,28 @@ impl Bell {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_at_its_deadline_or_with_a_ring_that_came_before() {
+        let bell = Arc::new(Bell::default());
+        let (sender, over) = crossbeam_channel::bounded(1);
+        let waiter = Arc::clone(&bell);
+        let thread = std::thread::spawn(move || {
+            let rings = waiter.rings();
+            waiter.wait(rings, Some(Instant::now()));
+            waiter.ring();
+            waiter.wait(rings, None);
+            sender.send(()).unwrap();
+        });
+        over.recv_timeout(Duration::from_secs(20)).expect("both waits end");
+        thread.join().unwrap();
+        assert_eq!(bell.rings(), 1);
+    }
+}

@@ -190,6 +190,25 @@ fn a_stop_leaves_a_listener_that_others_have_too_as_it_is() {
     assert_eq!(peer.read(6), b"theirs");
 }
 
+/// Whoever else has a listener may end it for all.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_listener_that_goes_bad_ends_its_server_and_is_the_machines_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let others = socket2::Socket::from(listener.try_clone().unwrap());
+    let machine = Machine::new();
+    let server = machine.prepare(TcpServer::from_listener(listener, || Echo)).unwrap();
+    let running = machine.start().unwrap();
+    let peer = Peer::connect(server.local_addr());
+    peer.assert_echo(b"as yet");
+    others.shutdown(std::net::Shutdown::Both).unwrap();
+    assert_eq!(peer.read_to_end(), b"");
+    let error = crate::support::in_time("the machine ends", move || running.join()).unwrap_err();
+    let Some(backport::Error::Server { name, source }) = error.downcast_ref() else { panic!("{error}") };
+    assert_eq!(*name, server.name());
+    assert!(source.raw_os_error().is_some(), "{source}");
+}
+
 #[test]
 fn the_limit_on_clients_holds_over_all_addresses_of_a_server() {
     let watch = Watch::new();

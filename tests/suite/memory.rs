@@ -8,7 +8,7 @@ use backport::testing::{self, Setup};
 use backport::{receiving, Adapter, Client, Closing, Remote, Result};
 use crossbeam_channel::unbounded;
 
-use crate::support::gate;
+use crate::support::{gate, next};
 
 fn echo() -> impl Adapter {
     receiving(|client, data| Ok(client.write(data)?))
@@ -74,6 +74,28 @@ fn what_is_posted_to_a_client_that_stalls_arrives_in_order_once_it_reads() {
     let mut reply = vec![0; expected.len()];
     client.read_exact(&mut reply).unwrap();
     assert_eq!(reply, expected);
+}
+
+#[test]
+fn a_client_that_reads_slowly_gets_all_that_was_being_written_at_the_close() {
+    const PARTS: usize = 26;
+    let (sender, clients) = unbounded();
+    let mut client = Setup::new().window(1000).connect(receiving(move |client, _| {
+        sender.send(client.clone())?;
+        Ok(client.write([7; 1000 * PARTS])?)
+    }));
+    client.write_all(b"go").unwrap();
+    let mut part = [0; 1000];
+    client.read_exact(&mut part).unwrap();
+    next(&clients).close();
+    for _ in 1..PARTS {
+        // In all it takes longer than a peer may stand still then.
+        std::thread::sleep(Duration::from_millis(50));
+        client.read_exact(&mut part).unwrap();
+        assert_eq!(part, [7; 1000]);
+    }
+    assert_eq!(client.read(&mut part).unwrap(), 0);
+    assert!(matches!(client.ended(), Closing::ByServer));
 }
 
 #[test]

@@ -99,6 +99,44 @@ fn a_backlog_of_the_default_size_takes_a_mebibyte_and_no_more() {
 }
 
 #[test]
+fn a_backlog_takes_its_limit_to_the_byte_and_is_for_what_has_to_wait_alone() {
+    let (served, watch) = server(10);
+    let _peer = served.connect();
+    let client = next(&watch.opened);
+    client.post(pattern(1000)).unwrap();
+    let stats = client.stats();
+    assert_eq!((stats.bytes_out, stats.backlog), (1000, 0));
+    let _corked = client.cork();
+    client.post("0123456789").unwrap();
+    let stats = client.stats();
+    assert_eq!((stats.bytes_out, stats.backlog), (1000, 10));
+    assert_eq!(client.post("x").unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    assert_eq!(next(&watch.closed), "TooSlow");
+}
+
+#[test]
+fn what_a_cork_holds_back_does_not_go_out_as_the_peer_reads() {
+    let (served, watch) = server(64 << 20);
+    let peer = Peer::connect_narrow(served.address());
+    let client = next(&watch.opened);
+    let posted = fill(&client, 400_000);
+    let corked = client.cork();
+    client.post("and this").unwrap();
+    // The backlog's beginning may have gone out until the cork came.
+    let sent = usize::try_from(client.stats().bytes_out).unwrap();
+    let mut got = peer.read(sent);
+    peer.assert_silent();
+    let thread = std::thread::spawn(move || {
+        got.extend(peer.read(posted + 8 - sent));
+        got
+    });
+    drop(corked);
+    let got = thread.join().unwrap();
+    assert_same(&got[..posted], &pattern(posted));
+    assert_eq!(&got[posted..], b"and this");
+}
+
+#[test]
 fn what_was_posted_before_a_close_is_delivered() {
     let (served, watch) = server(64 << 20);
     let peer = Peer::connect_narrow(served.address());

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use backport::{Adapter, Client, Result};
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{unbounded, Sender};
 
 use crate::support::{
     assert_same, eventually, in_time, next, pattern, serve, serve_with, Echo, Peer, Served, Watch,
@@ -134,6 +134,29 @@ fn a_stalled_reader_times_the_write_out_and_ends_the_connection() {
     assert!(start.elapsed() <= limit * 12 / 10 + Duration::from_secs(1), "late: {:?}", start.elapsed());
     watch.assert_settled(&served);
     assert_eq!(served.server.stats().too_slow, 1);
+}
+
+#[test]
+fn a_peer_that_goes_away_during_a_write_is_lost_and_not_slow() {
+    struct Flood(Sender<io::Error>);
+    impl Adapter for Flood {
+        fn opening(&mut self, client: &Client) -> Result {
+            // The one thread that could notice is in this write.
+            self.0.send(client.write(vec![b'x'; 50_000_000]).unwrap_err()).unwrap();
+            Ok(())
+        }
+    }
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let (sender, errors) = unbounded();
+    let served = serve(move || watched.around(Flood(sender.clone())));
+    let peer = served.connect();
+    peer.read(1);
+    peer.reset();
+    let error = next(&errors);
+    assert!(matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe), "{error:?}");
+    assert_eq!(next(&watch.closed), "Lost");
+    assert_eq!(served.server.stats().too_slow, 0);
 }
 
 #[test]
@@ -279,9 +302,11 @@ fn a_corks_memory_is_bounded_and_its_order_kept() {
     let (writer, sent) = (client.clone(), data.clone());
     let thread = thread::spawn(move || {
         let corked = writer.cork();
-        for chunk in sent.chunks(1000) {
+        for (number, chunk) in sent.chunks(1000).enumerate() {
             writer.write(chunk).unwrap();
-            assert!(writer.stats().backlog <= 128 * 1024);
+            let stats = writer.stats();
+            assert!(stats.backlog <= 128 * 1024);
+            assert!(number >= 65 || stats.bytes_out == 0, "not gathered: {stats:?}");
         }
         corked.flush().unwrap();
         drop(corked);
@@ -320,13 +345,19 @@ fn clients_and_servers_count_their_bytes() {
     let stats = client.stats();
     assert_eq!((stats.bytes_in, stats.bytes_out, stats.backlog), (15, 15, 0));
     assert!(stats.connected_since <= before);
+    let corked = client.cork();
+    client.write("waits").unwrap();
+    let stats = served.server.stats();
+    assert_eq!((stats.bytes_in, stats.bytes_out, stats.backlog, stats.current), (15, 15, 5, 1));
+    drop(corked);
+    assert_eq!(peer.read(5), b"waits");
     drop(peer);
     next(&watch.closed);
     served.wait_until_empty();
     let stats = served.server.stats();
     assert_eq!(
         (stats.bytes_in, stats.bytes_out, stats.accepted, stats.current, stats.peak),
-        (15, 15, 1, 0, 1)
+        (15, 20, 1, 0, 1)
     );
     let machine = served.machine().stats();
     assert_eq!((machine.servers, machine.clients.bytes_in, machine.clients.accepted), (1, 15, 1));

@@ -85,6 +85,15 @@ impl Peer {
         }
     }
 
+    /// Asserts that nothing comes, for a short while.
+    #[track_caller]
+    pub(crate) fn assert_silent(&self) {
+        self.stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let error = (&self.stream).read(&mut [0]).expect_err("nothing was to come");
+        assert!(matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut), "{error}");
+        self.stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    }
+
     /// Waits until the connection is over, by an end of input or a reset.
     #[track_caller]
     pub(crate) fn wait_for_end(&self) {
