@@ -28,7 +28,8 @@ impl Backport {
     /// The first SIGINT or SIGTERM (Ctrl-C and Ctrl-Break on Windows; on Linux SIGHUP too) stops it
     /// gracefully. A second one, a tenth of a second or more after the last, ends the process at
     /// once with status 128 + the signal, 130 for SIGINT. A SIGHUP that is ignored when this is
-    /// called, as with `nohup`, stays ignored. Once this has returned, signals end the process again.
+    /// called, as with `nohup`, stays ignored. Once this has returned, signals end the process again,
+    /// those of the same tenth of a second at its end: a burst leaves time to exit with a status.
     ///
     /// # Errors
     /// That of `setup`, as it is; then nothing is left bound or running.

@@ -4,7 +4,9 @@
 //! handles it already. SIGTERM, and SIGHUP where that can be done well, come through `signal-hook`,
 //! since `ctrlc` would take over a SIGHUP that `nohup` has set to be ignored, and can't tell which
 //! signal it was. Each has a thread, which stays for the life of the process: handlers can't be
-//! taken back safely. Without a machine to stop, a signal has its default effect.
+//! taken back safely. Without a machine to stop, a signal has its default effect: after the burst
+//! that has stopped the last one, whose end may come when `run` has returned and the program is about
+//! to exit with a status of its own.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -30,7 +32,7 @@ struct Watched {
     installed: bool,
     /// The machine that runs, if one does.
     stop: Option<Stop>,
-    /// When the last signal came that it was told of.
+    /// When the last signal came that it was told of, or the machine before it.
     last: Option<Instant>,
 }
 
@@ -71,17 +73,28 @@ enum Reaction {
 fn react(last: &mut Option<Instant>, now: Instant) -> Reaction {
     match last.replace(now) {
         None => Reaction::Stop,
-        Some(last) if now.saturating_duration_since(last) < BURST => Reaction::Ignore,
-        Some(_) => Reaction::Exit,
+        last if rest_of_burst(last, now).is_zero() => Reaction::Exit,
+        Some(_) => Reaction::Ignore,
     }
+}
+
+/// What is left of the burst that the last signal belongs to.
+fn rest_of_burst(last: Option<Instant>, now: Instant) -> Duration {
+    last.map_or(Duration::ZERO, |last| BURST.saturating_sub(now.saturating_duration_since(last)))
 }
 
 /// Called on a signal's thread.
 fn arrived(signal: i32) {
     let mut watched = WATCHED.lock();
     if watched.stop.is_none() {
+        let rest = rest_of_burst(watched.last, Instant::now());
         drop(watched);
-        return platform::default_effect(signal);
+        std::thread::sleep(rest);
+        watched = WATCHED.lock();
+        if watched.stop.is_none() {
+            drop(watched);
+            return platform::default_effect(signal);
+        }
     }
     let reaction = react(&mut watched.last, Instant::now());
     drop(watched);

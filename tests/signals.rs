@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -90,6 +90,12 @@ fn a_second_signal_ends_the_process_at_once_with_its_status() {
     }
 }
 
+/// A thousand signals, or as many as the process lives to see.
+fn burst(process: u32, name: &str) {
+    let script = format!("i=0; while [ $i -lt 1000 ]; do kill -{name} {process} || exit 0; i=$((i+1)); done");
+    Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status().unwrap();
+}
+
 #[test]
 fn a_burst_of_a_thousand_signals_is_one_stop() {
     for name in ["INT", "TERM"] {
@@ -97,13 +103,31 @@ fn a_burst_of_a_thousand_signals_is_one_stop() {
         let address = child.address();
         let peers: Vec<_> = (0..3).map(|_| Peer::connect(address)).collect();
         peers.iter().for_each(|_| child.expect("opening"));
-        let script =
-            format!("i=0; while [ $i -lt 1000 ]; do kill -{name} {} || exit 0; i=$((i+1)); done", child.id());
-        Command::new("sh").args(["-c", &script]).stderr(std::process::Stdio::null()).status().unwrap();
+        burst(child.id(), name);
         peers.iter().for_each(|_| child.expect("closing: the server is stopping"));
         drop(peers);
         child.assert_exit(0);
         assert!(child.rest().is_empty());
+    }
+}
+
+#[test]
+fn child_tidies_up_after_its_machine() {
+    if is_child("child_tidies_up_after_its_machine") {
+        run_until_stopped().unwrap();
+        thread::sleep(Duration::from_millis(5));
+        exit(0);
+    }
+}
+
+/// Nobody is connected, so the machine stops before the last of them is sent.
+#[test]
+fn a_burst_that_outlives_the_machine_is_one_stop() {
+    for name in ["INT", "TERM"] {
+        let mut child = Child::start("child_tidies_up_after_its_machine");
+        child.address();
+        burst(child.id(), name);
+        child.assert_exit(0);
     }
 }
 
@@ -151,6 +175,28 @@ fn child_outlives_its_machine() {
 fn signals_have_their_default_effect_once_run_has_returned() {
     for (name, number) in [("INT", INT), ("TERM", TERM)] {
         let mut child = Child::start("child_outlives_its_machine");
+        child.expect("returned");
+        child.signal(name);
+        child.assert_killed_by(number);
+    }
+}
+
+#[test]
+fn child_outlives_a_machine_that_a_signal_stops() {
+    if is_child("child_outlives_a_machine_that_a_signal_stops") {
+        run_until_stopped().unwrap();
+        say("returned");
+        thread::sleep(DEADLINE * 2);
+        exit(0);
+    }
+}
+
+#[test]
+fn a_signal_right_after_run_has_returned_ends_the_process() {
+    for (name, number) in [("INT", INT), ("TERM", TERM)] {
+        let mut child = Child::start("child_outlives_a_machine_that_a_signal_stops");
+        child.address();
+        child.signal(name);
         child.expect("returned");
         child.signal(name);
         child.assert_killed_by(number);

@@ -96,14 +96,15 @@ impl Hub {
         Ok(core)
     }
 
-    /// Takes a server that has ended out of the registry.
+    /// Takes a server that has ended, which counts no more, out of the registry.
     pub(super) fn leave(&self, id: ServerId) -> Option<Arc<ServerCore>> {
-        let mut registry = self.registry.lock();
-        let index = registry.servers.iter().position(|server| server.id() == id)?;
-        let server = registry.servers.remove(index);
-        drop(registry);
+        let server = self.servers().into_iter().find(|server| server.id() == id)?;
         let stats = server.stats();
-        self.registry.lock().past.add(&stats);
+        let mut registry = self.registry.lock();
+        // At once: whoever asks finds it in one place or the other.
+        registry.servers.retain(|other| other.id() != id);
+        registry.past.add(&stats);
+        drop(registry);
         Some(server)
     }
 

@@ -202,6 +202,22 @@ fn a_hard_stop_waits_for_nobody() {
     });
 }
 
+#[test]
+fn what_a_server_has_counted_stays_when_it_leaves() {
+    explore(Time::Stands, || {
+        let meddlers: Vec<fn(&Machine, &ServerHandle)> = vec![|_, server| server.stop(), |machine, _| {
+            let mut accepted = 0;
+            while !machine.is_stopped() {
+                let now = machine.stats().clients.accepted;
+                assert!(now >= accepted, "{now} after {accepted}");
+                accepted = now;
+                thread::yield_now();
+            }
+        }];
+        run(Peers::Live, meddlers).unwrap();
+    });
+}
+
 /// Deadlines pass at any time: what comes late is aborted, and what is later still is an error that
 /// says so. Nobody waits for ever.
 #[test]
