@@ -13,6 +13,7 @@
 //! first: a reader whose peer is sending comes back by itself, and has its read side untouched. Only
 //! the one that has heard nothing meanwhile is shut down.
 
+pub(crate) mod kicks;
 pub(crate) mod memory;
 #[cfg_attr(not(unix), path = "parking_polled.rs")]
 pub(crate) mod parking;

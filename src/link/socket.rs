@@ -5,12 +5,13 @@
 
 use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
+use super::kicks::Kicks;
 use super::parking::{self, Parking};
 use super::watcher::{Overdue, Watcher};
 use super::{Flush, Link, Waited, PATIENCE};
@@ -19,19 +20,12 @@ use crate::report::report;
 /// A connected stream socket.
 pub(crate) struct SocketLink {
     socket: Socket,
-    parking: OnceLock<Arc<Parking>>,
+    kicks: Kicks,
     watcher: Arc<Watcher>,
     /// For the watcher, which comes back to a link that was kicked.
     me: Weak<SocketLink>,
-    /// Set by the reading thread for as long as it may wait, read by whoever kicks; `kicked` the
-    /// other way round. Each sets its own before it looks at the other's (`SeqCst`), so that one of
-    /// them sees it.
-    waiting: AtomicBool,
-    kicked: AtomicBool,
     /// The read side was shut down, by the watcher or an abort: nothing more can be heard.
     deaf: AtomicBool,
-    /// Set by `abort`; for a parking that is made after it.
-    aborted: AtomicBool,
     /// The time-out of `recv` that is in force, in microseconds; 0 is none. The reading thread's own.
     timeout: AtomicU64,
 }
@@ -42,34 +36,16 @@ impl SocketLink {
     pub(crate) fn new(socket: Socket, watcher: Arc<Watcher>) -> Arc<SocketLink> {
         Arc::new_cyclic(|me| SocketLink {
             socket,
-            parking: OnceLock::new(),
+            kicks: Kicks::default(),
             watcher,
             me: me.clone(),
-            waiting: AtomicBool::new(false),
-            kicked: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
-            aborted: AtomicBool::new(false),
             timeout: AtomicU64::new(0),
         })
     }
 
-    /// Where to wait, made now if need be: with what whoever kicked before has left for it. The fences
-    /// are a pair: either this sees the kick, or the kick sees the parking.
     fn parking(&self) -> &Arc<Parking> {
-        let parking = self.parking.get_or_init(|| Parking::new(Arc::clone(&self.watcher)));
-        fence(Ordering::SeqCst);
-        if self.aborted.load(Ordering::SeqCst) {
-            parking.abort();
-        } else if self.kicked.load(Ordering::SeqCst) {
-            parking.kick();
-        }
-        parking
-    }
-
-    /// The parking, where there is one already.
-    fn parked(&self) -> Option<&Arc<Parking>> {
-        fence(Ordering::SeqCst);
-        self.parking.get()
+        self.kicks.parking(&self.watcher)
     }
 
     /// Lets `recv` take at most `limit`. What is in force already costs no system call.
@@ -103,7 +79,7 @@ impl Overdue for SocketLink {
     /// A peer that has not taken all yet reads slowly, and gets a longer notice.
     fn overdue(&self, reminders: u32) -> bool {
         const REMINDERS: u32 = 4;
-        if !self.waiting.load(Ordering::SeqCst) {
+        if !self.kicks.is_reading() {
             return true;
         }
         let over = reminders >= REMINDERS || self.is_taken();
@@ -117,14 +93,8 @@ impl Overdue for SocketLink {
 impl Link for SocketLink {
     fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<usize> {
         self.set_timeout(limit)?;
-        self.waiting.store(true, Ordering::SeqCst);
-        let result = if self.kicked.load(Ordering::SeqCst) {
-            Err(io::ErrorKind::WouldBlock.into())
-        } else {
-            look_up(|| (&self.socket).read(buffer))
-        };
-        self.waiting.store(false, Ordering::Release);
-        result
+        let result = self.kicks.unless_kicked(|| look_up(|| (&self.socket).read(buffer)));
+        result.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
     }
 
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -147,15 +117,9 @@ impl Link for SocketLink {
     }
 
     fn kick(&self, notice: bool) {
-        self.kicked.store(true, Ordering::SeqCst);
-        if let Some(parking) = self.parked() {
-            parking.kick();
-        }
-        if self.waiting.load(Ordering::SeqCst) {
-            // Without a watcher there is no notice.
-            if !notice || !self.watcher.give_notice(self.me.clone()) {
-                self.shut_read();
-            }
+        // Without a watcher there is no notice.
+        if self.kicks.kick() && (!notice || !self.watcher.give_notice(self.me.clone())) {
+            self.shut_read();
         }
     }
 
@@ -211,10 +175,7 @@ impl Link for SocketLink {
         }
         self.deaf.store(true, Ordering::Release);
         shutdown(&self.socket, std::net::Shutdown::Both);
-        self.aborted.store(true, Ordering::SeqCst);
-        if let Some(parking) = self.parked() {
-            parking.abort();
-        }
+        self.kicks.abort();
     }
 }
 

@@ -16,6 +16,7 @@
 
 pub(crate) mod channel;
 mod client;
+mod kicks;
 mod link;
 mod machine;
 mod parking;
