@@ -102,10 +102,7 @@ impl<A: Adapter, F: Framing> Adapter for Framed<A, F> {
         partial.extend_from_slice(data);
         let used = self.deliver(client, &partial)?;
         partial.drain(..used);
-        if partial.is_empty() && partial.capacity() > KEPT {
-            partial = Vec::new();
-        }
-        self.partial = partial;
+        self.partial = without_excess(partial);
         Ok(())
     }
 
@@ -145,8 +142,34 @@ impl<A: Adapter, F: Framing> Adapter for Framed<A, F> {
     }
 }
 
+/// Gives back what a long frame has taken, once it is done.
+fn without_excess(partial: Vec<u8>) -> Vec<u8> {
+    if partial.is_empty() && partial.capacity() > KEPT {
+        Vec::new()
+    } else {
+        partial
+    }
+}
+
 impl<A, F: fmt::Debug> fmt::Debug for Framed<A, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Framed").field("framing", &self.framing).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_frame_that_is_done_keeps_no_memory() {
+        let with_room = |room, content: &[u8]| {
+            let mut partial = Vec::with_capacity(room);
+            partial.extend_from_slice(content);
+            without_excess(partial)
+        };
+        assert_eq!(with_room(100 * KEPT, b"").capacity(), 0);
+        assert!(with_room(KEPT, b"").capacity() >= KEPT, "short frames in parts allocate once");
+        assert_eq!(with_room(100 * KEPT, b"partial"), b"partial");
     }
 }

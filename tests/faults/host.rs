@@ -259,21 +259,20 @@ impl Host {
     pub(crate) fn assert_unharmed_at(&self, address: SocketAddr) {
         let start = Instant::now();
         Peer::connect(address).assert_echo(b"a fresh client");
-        // It is a second on a computer that does nothing else.
-        assert!(start.elapsed() < Duration::from_secs(3), "served after {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(1), "served after {:?}", start.elapsed());
         self.assert_settled();
     }
 
     /// As `assert_unharmed`, without a fresh client.
     #[track_caller]
     pub(crate) fn assert_settled(&self) {
-        self.eventually("every client has left", |report| report.get("current") == 0);
         let start = Instant::now();
+        self.eventually("every client has left", |report| report.get("current") == 0);
         eventually("descriptors and threads are back at their baseline", || {
             let now = self.now();
             now.descriptors <= self.base.descriptors && now.threads <= self.base.threads
         });
-        assert!(start.elapsed() < Duration::from_secs(4), "settled after {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(2), "settled after {:?}", start.elapsed());
         let report = self.report();
         assert_eq!(report.get("opened"), report.get("closed"), "one closing for each opening");
         assert_eq!(report.get("overlaps"), 0);

@@ -79,6 +79,52 @@ fn a_payload_that_cannot_be_framed_is_refused() {
     refused(&ContentLength::with_limit(3), b"four");
 }
 
+#[test]
+fn each_framing_writes_its_frames_as_documented() {
+    fn written(framing: impl Framing) -> Vec<u8> {
+        let mut wire = Vec::new();
+        framing
+            .encode(b"hi", &mut |parts| {
+                wire.extend(parts.concat());
+                Ok(())
+            })
+            .unwrap();
+        wire
+    }
+    assert_eq!(written(Lines::default()), b"hi\n");
+    assert_eq!(written(Lines::with_limit(2).crlf()), b"hi\r\n");
+    assert_eq!(written(Delimited::new("--").limit(2)), b"hi--");
+    assert_eq!(written(LengthPrefixed::default()), b"\0\0\0\x02hi");
+    assert_eq!(written(LengthPrefixed::new(2, Endian::Little).limit(2)), b"\x02\0hi");
+    assert_eq!(written(ContentLength::with_limit(2)), b"Content-Length: 2\r\n\r\nhi");
+}
+
+#[test]
+fn a_framed_adapter_has_its_opening_called_first() {
+    struct Greeter;
+    impl Adapter for Greeter {
+        fn opening(&mut self, client: &Client) -> Result {
+            Ok(client.write_line("who is there?")?)
+        }
+    }
+    let mut client = testing::connect(Greeter.framed(Lines::default()));
+    let mut greeting = [0; 14];
+    client.read_exact(&mut greeting).unwrap();
+    assert_eq!(&greeting, b"who is there?\n");
+}
+
+#[test]
+fn errors_of_frames_say_what_is_wrong() {
+    for (error, part) in [
+        (FrameError::TooLong { limit: 70 }, "over the limit of 70 bytes"),
+        (FrameError::Truncated, "ended within a frame"),
+        (FrameError::TooSlow, "in time"),
+        (FrameError::Malformed("no colon".to_owned()), "no colon"),
+    ] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
+
 /// Sends on each frame, and `!` when it closes.
 fn recorder() -> (impl Adapter, Receiver<String>) {
     struct Recorder(crossbeam_channel::Sender<String>);
@@ -192,6 +238,16 @@ fn a_frame_that_drips_is_cut_off_after_its_time() {
     }
     let Closing::Failed(error) = client.ended() else { panic!("not Failed") };
     assert_eq!(error.downcast_ref(), Some(&FrameError::TooSlow));
+}
+
+#[test]
+fn a_client_that_is_lost_within_a_frame_that_has_a_deadline_is_lost() {
+    let (adapter, _frames) = recorder();
+    let mut client = testing::connect(adapter.framed(Lines::default()).within(Duration::from_secs(60)));
+    client.write_all(b"begun").unwrap();
+    client.reset();
+    let closing = client.ended();
+    assert!(matches!(closing, Closing::Lost(_)), "{closing}");
 }
 
 #[test]
