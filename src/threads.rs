@@ -22,7 +22,9 @@ pub(crate) struct Threads {
 struct State {
     stage: Stage,
     next: u64,
-    live: BTreeMap<u64, Live>,
+    /// Those that run. The handle is set by the starter, once it has it, and taken by the thread when
+    /// it ends.
+    live: BTreeMap<u64, Option<JoinHandle<()>>>,
     /// The thread that ended last.
     ended: Option<JoinHandle<()>>,
 }
@@ -39,12 +41,6 @@ struct Deferred {
     name: String,
     stack: Option<usize>,
     job: Job,
-}
-
-struct Live {
-    name: String,
-    /// Set by the starter, once it has it; taken by the thread when it ends.
-    handle: Option<JoinHandle<()>>,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -70,7 +66,7 @@ impl Threads {
                     list.push(deferred);
                     return Ok(());
                 }
-                Stage::Running => self.enter(&mut state, &deferred),
+                Stage::Running => self.enter(&mut state),
                 Stage::Closed(_) => {
                     drop(state);
                     return Err(io::Error::other("the machine has stopped"));
@@ -87,11 +83,7 @@ impl Threads {
             let Stage::Prepared(list) = &mut state.stage else { return Ok(()) };
             let list = std::mem::take(list);
             state.stage = Stage::Running;
-            let enter = |deferred| {
-                let end = self.enter(&mut state, &deferred);
-                (deferred, end)
-            };
-            list.into_iter().map(enter).collect()
+            list.into_iter().map(|deferred| (deferred, self.enter(&mut state))).collect()
         };
         for (deferred, end) in list {
             let name = deferred.name.clone();
@@ -127,7 +119,7 @@ impl Threads {
     /// have not.
     pub(crate) fn join(&self) -> Vec<String> {
         let mut state = self.state.lock();
-        let running = state.live.values().map(|live| live.name.clone()).collect();
+        let running = state.live.values().map(name).collect();
         let last = state.ended.take();
         drop(state);
         join(last);
@@ -136,10 +128,10 @@ impl Threads {
 
     /// Counts a thread in that will be started, under the lock that has allowed it: a close that
     /// comes between would take the last thread for ended already.
-    fn enter(self: &Arc<Self>, state: &mut State, deferred: &Deferred) -> End {
+    fn enter(self: &Arc<Self>, state: &mut State) -> End {
         let id = state.next;
         state.next += 1;
-        state.live.insert(id, Live { name: deferred.name.clone(), handle: None });
+        state.live.insert(id, None);
         End { threads: Arc::clone(self), id }
     }
 
@@ -159,7 +151,7 @@ impl Threads {
         })?;
         let mut state = self.state.lock();
         let earlier = match state.live.get_mut(&id) {
-            Some(live) => live.handle.replace(handle),
+            Some(live) => live.replace(handle),
             // It has ended already.
             None => state.ended.replace(handle),
         };
@@ -178,7 +170,7 @@ struct End {
 impl Drop for End {
     fn drop(&mut self) {
         let mut state = self.threads.state.lock();
-        let handle = state.live.remove(&self.id).and_then(|live| live.handle);
+        let handle = state.live.remove(&self.id).flatten();
         let earlier = handle.and_then(|handle| state.ended.replace(handle));
         let ended = state.take_ended();
         drop(state);
@@ -197,6 +189,11 @@ impl State {
             _ => None,
         }
     }
+}
+
+fn name(live: &Option<JoinHandle<()>>) -> String {
+    let name = live.as_ref().and_then(|handle| handle.thread().name());
+    name.unwrap_or("a thread that is being started").to_owned()
 }
 
 fn join(ended: Option<JoinHandle<()>>) {

@@ -65,7 +65,7 @@ pub(crate) fn experiments(options: &Options) -> [Experiment; 2] {
     [
         experiment("hostile-busy", "a message after another", busy, Target::Ratio(3.0)),
         // Without the others the CPU is idle then: what is compared is any work at all with none.
-        experiment("hostile-unhurried", "a message each 50 ms", unhurried, Target::Compared),
+        experiment("hostile-unhurried", "a message each 50 ms", unhurried, Target::Ratio(3.0)),
     ]
 }
 
