@@ -152,16 +152,32 @@ mod tests {
     }
 
     #[test]
+    fn makes_room_of_what_was_consumed_before_it_grows() {
+        let mut buffer = Buffer::new();
+        read(&mut buffer, &[1; SMALL - 1]);
+        buffer.consume(SMALL - 3);
+        assert_eq!(read(&mut buffer, &[2; 10]), 1);
+        assert_eq!(buffer.room().len(), SMALL - 3);
+        assert_eq!(buffer.unread(), [1, 1, 2]);
+        // A read that was not full asks for no larger buffer.
+        buffer.consume(3);
+        assert_eq!(buffer.room().len(), SMALL);
+    }
+
+    #[test]
     fn makes_room_for_a_frame_of_any_size() {
         let mut buffer = Buffer::new();
         let stream: Vec<u8> = (0..200_000_u32).map(|i| i.to_le_bytes()[0]).collect();
         let mut fed = 0;
+        let mut sizes = std::collections::BTreeSet::new();
         read(&mut buffer, &stream[..7]);
         fed += 7;
         buffer.consume(7);
         while fed < stream.len() {
             fed += read(&mut buffer, &stream[fed..(fed + 999).min(stream.len())]);
+            sizes.insert(buffer.bytes().len());
         }
+        assert_eq!(Vec::from_iter(sizes), [SMALL, LARGE, 2 * LARGE, 4 * LARGE], "doubled when it was full");
         assert_eq!(buffer.unread(), &stream[7..]);
         assert_eq!(buffer.len(), stream.len() - 7);
         assert_eq!(buffer.take(1..3, 10), &stream[8..10]);

@@ -188,6 +188,16 @@ fn a_machine_that_a_job_stops_runs_no_job_after_it() {
 }
 
 #[test]
+fn a_machine_ends_with_the_last_beat_of_its_last_job_and_not_at_the_next() {
+    let machine = Machine::new();
+    let clock = Clock::new(&machine);
+    machine.prepare_interval(SECOND, |interval| interval.stop());
+    let running = machine.start().unwrap();
+    clock.advance(SECOND);
+    in_time("the machine ends", move || running.join()).unwrap();
+}
+
+#[test]
 fn moving_the_clock_of_a_machine_that_is_over_does_nothing() {
     let machine = Machine::new();
     let record = Record::new(&machine);

@@ -47,6 +47,7 @@ fn a_server_of_ones_own_serves_and_stops_with_the_machine() {
     assert_eq!(next(&output), 42);
     assert_eq!(machine.servers().len(), 1);
     assert_eq!(machine.servers()[0].client_count(), 0);
+    assert_eq!(machine.servers()[0].name(), "Custom", "its type, for want of another name");
     in_time("the machine stops", || running.stop()).unwrap();
     assert!(output.recv().is_err(), "its thread has ended");
 }
