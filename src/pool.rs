@@ -21,8 +21,8 @@ const PARKED_FOR: Duration = Duration::from_secs(1);
 
 /// One client, to be served.
 pub(crate) trait Job: Send {
-    /// Serves it to its end. Called once. What marks the client's place must go with the job
-    /// itself, which is dropped when the worker is free for the next.
+    /// Serves it to its end. Called once, and after it nothing of the user's is left in the job: its
+    /// drop, when the worker is free for the next, gives the client's place back, and no more.
     fn run(&mut self);
 }
 
@@ -92,14 +92,12 @@ impl Pool {
         loop {
             // The job fences the user's code itself; this is for ours.
             if let Err(message) = fence(|| job.run()) {
-                tell("a worker panicked", &message);
+                tell(&message);
             }
             // Parked first, then the client's place is given free: who takes it finds a worker, and
             // there is never one more than places.
             let parked = self.park(stack);
-            if let Err(message) = fence(move || drop(job)) {
-                tell("a panic in the drop of a server's factory", &message);
-            }
+            drop(job);
             match parked.then(|| self.next(stack, jobs)).flatten() {
                 Some(next) => job = next,
                 None => return,
@@ -150,6 +148,6 @@ impl State {
 
 #[cold]
 #[inline(never)]
-fn tell(what: &str, message: &str) {
-    report!(Error, "{what}: {}", Escaped(message));
+fn tell(message: &str) {
+    report!(Error, "a worker panicked: {}", Escaped(message));
 }

@@ -56,10 +56,7 @@ impl Running {
     }
 
     fn stop_and_wait(&mut self) -> Result {
-        // A second stop would be a hard one.
-        if !self.machine.is_stopped() {
-            self.machine.stop();
-        }
+        self.machine.stop_once();
         self.wait()
     }
 

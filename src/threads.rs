@@ -7,9 +7,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::fence::fence;
 use crate::report::{report, Escaped};
+use crate::sync::channel::unbounded;
 use crate::sync::thread::{Builder, JoinHandle};
 use crate::sync::Mutex;
 
@@ -104,7 +106,9 @@ impl Threads {
             (stage, state.take_ended())
         };
         // What was noted holds listeners and user code: dropped here, outside of the lock.
-        drop(stage);
+        if let Err(message) = fence(move || drop(stage)) {
+            report!(Error, "a panic in the drop of a server that never ran: {}", Escaped(message));
+        }
         if let Some(ended) = ended {
             ended();
         }
@@ -116,13 +120,13 @@ impl Threads {
     }
 
     /// Joins the thread that ended last, and with it all that have ended. The names of those that
-    /// have not.
-    pub(crate) fn join(&self) -> Vec<String> {
+    /// have not: they run, or the drop of a thread's locals takes longer than until `deadline`.
+    pub(crate) fn join(&self, deadline: Instant) -> Vec<String> {
         let mut state = self.state.lock();
-        let running = state.live.values().map(name).collect();
+        let mut running: Vec<String> = state.live.values().map(|live| name(live.as_ref())).collect();
         let last = state.ended.take();
         drop(state);
-        join(last);
+        running.extend(last.and_then(|last| join_until(last, deadline)));
         running
     }
 
@@ -191,9 +195,31 @@ impl State {
     }
 }
 
-fn name(live: &Option<JoinHandle<()>>) -> String {
-    let name = live.as_ref().and_then(|handle| handle.thread().name());
+fn name(handle: Option<&JoinHandle<()>>) -> String {
+    let name = handle.and_then(|handle| handle.thread().name());
     name.unwrap_or("a thread that is being started").to_owned()
+}
+
+/// Joins with a deadline, which std doesn't know: in a thread of its own. The name of the one that
+/// can't be joined by then.
+fn join_until(ended: JoinHandle<()>, deadline: Instant) -> Option<String> {
+    let name = name(Some(&ended));
+    let (sender, joined) = unbounded();
+    let ended = Arc::new(Mutex::new(Some(ended)));
+    let theirs = Arc::clone(&ended);
+    let joiner = Builder::new().name("backport-joiner".to_owned()).spawn(move || {
+        let ended = theirs.lock().take();
+        join(ended);
+        // No one listens once the deadline has passed.
+        sender.send(()).unwrap_or_default();
+    });
+    if joiner.is_err() {
+        // Better to wait for it than to leave it behind.
+        let ended = ended.lock().take();
+        join(ended);
+        return None;
+    }
+    joined.recv_deadline(deadline).is_err().then_some(name)
 }
 
 fn join(ended: Option<JoinHandle<()>>) {
@@ -229,7 +255,7 @@ mod tests {
         assert!(names.is_empty());
         threads.open().unwrap();
         close(&threads).recv_timeout(LONG).unwrap();
-        assert!(threads.join().is_empty());
+        assert!(threads.join(Instant::now() + LONG).is_empty());
         drop(sender);
         assert_eq!(names.iter().flatten().collect::<std::collections::BTreeSet<_>>().len(), 2);
     }
@@ -241,12 +267,12 @@ mod tests {
         let (go, wait) = bounded::<()>(0);
         threads.spawn("stuck".to_owned(), None, move || assert!(wait.recv().is_err())).unwrap();
         let ended = close(&threads);
-        assert_eq!(threads.join(), ["stuck"]);
+        assert_eq!(threads.join(Instant::now() + LONG), ["stuck"]);
         assert_eq!(threads.count(), 1);
         assert!(ended.is_empty());
         drop(go);
         ended.recv_timeout(LONG).unwrap();
-        assert!(threads.join().is_empty());
+        assert!(threads.join(Instant::now() + LONG).is_empty());
         assert_eq!(threads.count(), 0);
     }
 
@@ -271,8 +297,29 @@ mod tests {
         threads.open().unwrap();
         threads.spawn("slow".to_owned(), None, || SLOW.with(|_| ())).unwrap();
         close(&threads).recv_timeout(LONG).unwrap();
-        assert!(threads.join().is_empty());
+        assert!(threads.join(Instant::now() + LONG).is_empty());
         assert!(LEFT.load(Ordering::Acquire), "join did not wait");
+    }
+
+    #[test]
+    fn does_not_wait_for_ever_for_what_a_threads_locals_do_in_their_drop() {
+        struct Stuck(Receiver<()>);
+        impl Drop for Stuck {
+            fn drop(&mut self) {
+                self.0.recv_timeout(LONG).unwrap_err();
+            }
+        }
+        std::thread_local! {
+            static STUCK: std::cell::RefCell<Option<Stuck>> = const { std::cell::RefCell::new(None) };
+        }
+        let threads = Threads::new();
+        threads.open().unwrap();
+        let (go, wait) = bounded::<()>(0);
+        let job = move || STUCK.with(|stuck| *stuck.borrow_mut() = Some(Stuck(wait)));
+        threads.spawn("stuck".to_owned(), None, job).unwrap();
+        close(&threads).recv_timeout(LONG).unwrap();
+        assert_eq!(threads.join(Instant::now() + Duration::from_millis(100)), ["stuck"]);
+        drop(go);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::pool::{Job, Pool};
 use crate::remote::Remote;
 use crate::report::{report, Escaped};
 use crate::server::core::{Seat, ServerCore};
+use crate::sync::atomic::Ordering;
 use crate::threads::Threads;
 
 /// What a server needs to take clients on.
@@ -50,7 +51,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Host<F> {
     /// A client to be served, whose connection `arrive` makes, on the thread that serves it: what
     /// lives for one connection is then allocated and freed by one thread.
     pub(crate) fn admit<C: Connection>(self: &Arc<Self>, seat: Seat, arrive: C) -> Box<dyn Job> {
-        Box::new(Visit { id: ClientId::next(), arrive: Some(arrive), host: Arc::clone(self), seat })
+        Box::new(Visit { id: ClientId::next(), arrival: Some((arrive, Arc::clone(self))), seat })
     }
 
     /// Hands a client to a worker. An error costs that client alone.
@@ -66,22 +67,33 @@ impl<C: FnOnce() -> (Arc<dyn Link>, Remote) + Send + 'static> Connection for C {
 /// One client's visit.
 struct Visit<F, C> {
     id: ClientId,
-    arrive: Option<C>,
-    host: Arc<Host<F>>,
+    /// Taken by the worker: the user's factory, and what its closure holds, may end with it.
+    arrival: Option<(C, Arc<Host<F>>)>,
     /// Given back when the worker is free again.
     seat: Seat,
 }
 
 impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, C: Connection> Job for Visit<F, C> {
     fn run(&mut self) {
-        let Some((link, remote)) = self.arrive.take().map(|arrive| arrive()) else { return };
-        let host = &*self.host;
+        let Some((arrive, host)) = self.arrival.take() else { return };
+        self.visit(arrive, &host);
+        if let Err(message) = fence(move || drop(host)) {
+            report!(Error, "a panic in the drop of a server's factory: {}", Escaped(message));
+        }
+    }
+}
+
+impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, C: Connection> Visit<F, C> {
+    fn visit(&mut self, arrive: C, host: &Host<F>) {
+        let (link, remote) = arrive();
         let client = &Client::new(self.id, Arc::clone(&link), remote, Arc::clone(&host.context));
         if !self.seat.sit(client) {
+            host.core.counters.refused.fetch_add(1, Ordering::Relaxed);
             return;
         }
         report!(Debug, "client {} from {}: connected", client.id(), client.remote());
-        let reason = match fence(|| (host.factory)()) {
+        // On the heap: a large adapter would lie on the stack once for each call that it goes through.
+        let reason = match fence(|| Box::new((host.factory)())) {
             Ok(adapter) => converse(adapter, client, link),
             // No opening, so no closing.
             Err(message) => client.shared().conclude(Err(message), false),

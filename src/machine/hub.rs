@@ -11,7 +11,7 @@ use crate::link::watcher::Watcher;
 use crate::machine::run::Run;
 use crate::pool::Pool;
 use crate::scheduler::Scheduler;
-use crate::server::core::ServerCore;
+use crate::server::core::{Presence, ServerCore};
 use crate::server::Engine;
 use crate::stats::ServerStats;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -84,16 +84,19 @@ impl Hub {
         })
     }
 
-    /// Enters a server into the registry.
-    pub(super) fn enter(&self, name: String) -> io::Result<Arc<ServerCore>> {
+    /// Enters a server into the registry, with the presence of the thread that prepares it: before
+    /// anyone can stop it, so that its end is told in any case.
+    pub(super) fn enter(&self, name: String) -> io::Result<(Arc<ServerCore>, Presence)> {
+        let stopping = || io::Error::other("the machine has stopped, or is stopping");
         let mut registry = self.registry.lock();
         if matches!(registry.stage, Stage::Stopping | Stage::Over) {
-            return Err(io::Error::other("the machine has stopped, or is stopping"));
+            return Err(stopping());
         }
         let core = ServerCore::new(ServerId(registry.next), name, self.events.clone());
+        let presence = core.enter().ok_or_else(stopping)?;
         registry.next += 1;
         registry.servers.push(Arc::clone(&core));
-        Ok(core)
+        Ok((core, presence))
     }
 
     /// Takes a server that has ended, which counts no more, out of the registry.
@@ -114,6 +117,13 @@ impl Hub {
 
     pub(super) fn stop(&self) {
         self.tell(Event::Stop);
+    }
+
+    /// Stops the machine unless that was done: a second stop would be a hard one.
+    pub(super) fn stop_once(&self) {
+        if !self.stopped.swap(true, Ordering::AcqRel) {
+            self.stop();
+        }
     }
 
     /// Sends word to the running thread, or stops a machine that doesn't run yet.
@@ -150,7 +160,9 @@ impl Hub {
         let mut lines: Vec<String> = clients
             .map(|client| format!("the thread of client {} from {}", client.id(), client.remote()))
             .collect();
-        let serves_client = |name: &String| name.starts_with("backport-worker-") || name == "backport-stdio";
+        let serves_client = |name: &String| {
+            name.starts_with("backport-worker-") || name == "backport-stdio" || name == "backport-memory"
+        };
         if lines.is_empty() {
             return threads;
         }

@@ -63,7 +63,7 @@ struct Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.hub.stop();
+        self.hub.stop_once();
     }
 }
 
@@ -89,9 +89,8 @@ impl Machine {
     /// What keeps the server from running; errors about an address name it. Also if the machine has
     /// stopped.
     pub fn prepare<S: Server>(&self, server: S) -> io::Result<S::Handle> {
-        let core = self.hub.enter(short_name::<S>())?;
         // Present until its threads are: a server that starts none has ended when this drops.
-        let presence = core.enter();
+        let (core, presence) = self.hub.enter(short_name::<S>())?;
         let prepared = server.prepare(Control::new(Arc::clone(&core), self.hub.engine.clone()));
         if prepared.is_ok() {
             self.hub.registry.lock().had_server = true;
@@ -187,6 +186,11 @@ impl Machine {
     /// from anywhere. A second call is a [`stop_now`](Machine::stop_now).
     pub fn stop(&self) {
         self.hub.stop();
+    }
+
+    /// Stops it unless that was done. As [`stop`](Machine::stop), which is a hard stop then.
+    pub(crate) fn stop_once(&self) {
+        self.hub.stop_once();
     }
 
     /// Stops the machine without waiting for its peers: sockets are aborted, what is not delivered

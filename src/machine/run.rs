@@ -11,7 +11,7 @@ use crate::report::{self, report, Escaped};
 use crate::sync::atomic::Ordering;
 use crate::sync::channel::Receiver;
 
-/// What aborted sockets and the last threads get after that.
+/// What aborted sockets and the last threads get after that, and the drops of threads' locals.
 const GRACE: Duration = Duration::from_millis(400);
 /// What the log gets to catch up before `run` returns; after a stop that took all its time, at most
 /// until half a second is over.
@@ -46,7 +46,9 @@ impl Run {
         let left = {
             let mut registry = hub.registry.lock();
             registry.stage = Stage::Over;
-            std::mem::take(&mut registry.servers)
+            let left = std::mem::take(&mut registry.servers);
+            left.iter().for_each(|server| registry.past.add(&server.stats()));
+            left
         };
         drop(left);
         report!(Info, "the machine has stopped");
@@ -123,7 +125,7 @@ impl Run {
                 }
             }
         }
-        let stuck = hub.engine.threads.join();
+        let stuck = hub.engine.threads.join(deadline.max(Instant::now() + GRACE));
         if stuck.is_empty() {
             return None;
         }

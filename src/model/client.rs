@@ -7,7 +7,7 @@ use std::sync::Arc;
 use shuttle::thread;
 
 use super::link::Wire;
-use super::{explore, pick, Time};
+use super::{deadline, explore, pick, Time};
 use crate::client::output::Context;
 use crate::client::{Client, ClientId};
 use crate::closing::Closing;
@@ -33,7 +33,7 @@ fn end(threads: &Threads) {
     let (sender, ended) = unbounded();
     threads.close(move || sender.send(()).expect("we wait for it"));
     ended.recv().expect("the last thread says so");
-    threads.join();
+    threads.join(deadline());
 }
 
 fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {

@@ -2,12 +2,11 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use shuttle::thread;
 
 use super::sync::{Condvar, Mutex};
-use super::{explore, pick, Time};
+use super::{deadline, explore, pick, Time};
 use crate::link::kicks::Kicks;
 use crate::link::watcher::Watcher;
 use crate::link::Waited;
@@ -42,10 +41,6 @@ impl Socket {
         change(&mut self.state.lock());
         self.changed.notify_all();
     }
-}
-
-fn deadline() -> Instant {
-    Instant::now() + Duration::from_secs(60)
 }
 
 /// A worker that reads until it is told to stop, on a thread of its own; how many reads it made.

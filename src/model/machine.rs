@@ -25,6 +25,7 @@ use crate::worker::Host;
 /// What the adapters of a server have seen.
 #[derive(Default)]
 struct Seen {
+    accepted: AtomicUsize,
     opened: AtomicUsize,
     closed: AtomicUsize,
     dropped: AtomicUsize,
@@ -63,12 +64,13 @@ impl Server for Wires {
     type Handle = ServerHandle;
 
     fn prepare(self, control: Control) -> io::Result<ServerHandle> {
-        let (core, engine, seen) = (control.core(), control.engine(), self.seen);
+        let (core, engine, seen) = (control.core(), control.engine(), Arc::clone(&self.seen));
         let (pool, threads) = (Arc::clone(&engine.pool), Arc::clone(&engine.threads));
         let factory = move || Echo(Arc::clone(&seen));
         let host = Arc::new(Host::new(Arc::clone(core), pool, threads, factory, None));
         for wire in self.wires {
-            let (acceptor, host) = (Acceptor::new(core, Queue::new(wire)), Arc::clone(&host));
+            let queue = Queue::new(wire, Arc::clone(&self.seen));
+            let (acceptor, host) = (Acceptor::new(core, queue), Arc::clone(&host));
             control.spawn("acceptor", move || {
                 acceptor.run(|seat, wire| host.welcome(seat, move || (wire.link(), Remote::Memory)));
             })?;
@@ -81,13 +83,14 @@ impl Server for Wires {
 struct Queue {
     queue: Receiver<Arc<Wire>>,
     sender: Arc<Mutex<Option<Sender<Arc<Wire>>>>>,
+    seen: Arc<Seen>,
 }
 
 impl Queue {
-    fn new(wire: Arc<Wire>) -> Queue {
+    fn new(wire: Arc<Wire>, seen: Arc<Seen>) -> Queue {
         let (sender, queue) = unbounded();
         sender.send(wire).expect("we hold the receiver");
-        Queue { queue, sender: Arc::new(Mutex::new(Some(sender))) }
+        Queue { queue, sender: Arc::new(Mutex::new(Some(sender))), seen }
     }
 }
 
@@ -100,7 +103,9 @@ impl Listener for Queue {
     }
 
     fn accept(&mut self) -> io::Result<Arc<Wire>> {
-        self.queue.recv().map_err(|_| io::ErrorKind::Interrupted.into())
+        let wire = self.queue.recv().map_err(|_| io::Error::from(io::ErrorKind::Interrupted))?;
+        self.seen.accepted.fetch_add(1, Ordering::SeqCst);
+        Ok(wire)
     }
 }
 
@@ -159,7 +164,10 @@ fn run(peers: Peers, meddlers: Vec<fn(&Machine, &ServerHandle)>) -> std::result:
         let opened = seen.opened.load(Ordering::SeqCst);
         assert_eq!(seen.closed.load(Ordering::SeqCst), opened, "closing comes once for each opening");
         assert_eq!(seen.dropped.load(Ordering::SeqCst), opened);
-        assert!(server.stats().accepted >= opened as u64, "who found no thread was not opened");
+        let stats = server.stats();
+        assert!(stats.accepted >= opened as u64, "who found no thread was not opened");
+        let accepted = seen.accepted.load(Ordering::SeqCst) as u64;
+        assert_eq!(stats.accepted + stats.refused, accepted, "whoever was accepted is counted once");
         assert!(machine.servers().is_empty());
     }
     // Those whom nobody has accepted would wait for ever.
@@ -213,6 +221,18 @@ fn what_a_server_has_counted_stays_when_it_leaves() {
                 accepted = now;
                 thread::yield_now();
             }
+        }];
+        run(Peers::Live, meddlers).unwrap();
+    });
+}
+
+/// It is refused, or it is stopped with the others: the stop waits for no one.
+#[test]
+fn a_server_that_is_prepared_during_a_stop_holds_up_nobody() {
+    explore(Time::Stands, || {
+        let meddlers: Vec<fn(&Machine, &ServerHandle)> = vec![|machine, _| machine.stop(), |machine, _| {
+            let server = Wires { wires: vec![Wire::new(2, true)], seen: Arc::default() };
+            drop(machine.prepare(server));
         }];
         run(Peers::Live, meddlers).unwrap();
     });

@@ -26,6 +26,7 @@ pub(crate) mod sync;
 mod threads;
 
 use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler};
 use shuttle::{Config, Runner};
@@ -60,6 +61,11 @@ fn explore(time: Time, round: fn()) {
     }
     Runner::new(RandomScheduler::new(rounds), config.clone()).run(round);
     Runner::new(PctScheduler::new(3, rounds), config).run(round);
+}
+
+/// One that passes only where time does.
+fn deadline() -> Instant {
+    Instant::now() + Duration::from_secs(60)
 }
 
 /// A number below `bound`, from the scheduler's own source, so that a schedule can be replayed.

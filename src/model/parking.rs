@@ -2,11 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use shuttle::thread;
 
-use super::{explore, pick, Time};
+use super::{deadline, explore, pick, Time};
 use crate::link::parking::Parking;
 use crate::link::watcher::Watcher;
 use crate::link::{Flush, Waited};
@@ -17,10 +16,6 @@ fn parking() -> (Arc<Watcher>, Arc<Parking>) {
     let watcher = Arc::new(Watcher::new(Threads::new()));
     let parking = Parking::new(Arc::clone(&watcher));
     (watcher, parking)
-}
-
-fn deadline() -> Instant {
-    Instant::now() + Duration::from_secs(60)
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shuttle::thread;
 
-use super::{explore, Time};
+use super::{deadline, explore, Time};
 use crate::pool::{Job, Pool};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::threads::Threads;
@@ -55,7 +55,8 @@ fn run() {
     let (sender, ended) = super::channel::unbounded();
     threads.close(move || sender.send(()).unwrap());
     ended.recv().expect("every worker goes home");
-    assert!(threads.join().is_empty());
+    threads.join(deadline());
+    assert_eq!(threads.count(), 0);
     for (accepted, count) in given {
         assert!(accepted, "a job was lost");
         assert_eq!(count.run.load(Ordering::SeqCst), 1);

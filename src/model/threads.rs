@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shuttle::thread;
 
 use super::channel::{unbounded, Receiver};
-use super::{explore, Time};
+use super::{deadline, explore, Time};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::threads::Threads;
 
@@ -68,7 +68,7 @@ fn the_last_thread_says_so_once() {
         ended.recv().expect("the last thread says so");
         assert_eq!(threads.count(), 0, "a thread has outlived the last");
         let begun = count.begun.load(Ordering::SeqCst);
-        assert!(threads.join().is_empty());
+        assert!(threads.join(deadline()).is_empty());
         let started = starters.map(|starter| starter.join().unwrap());
         assert!(begun > started.iter().filter(|started| **started).count(), "a thread was lost");
         assert_eq!(count.begun.load(Ordering::SeqCst), begun, "a thread was started after the last");

@@ -68,7 +68,10 @@ impl<L: Listener> Acceptor<L> {
             match self.listener.accept() {
                 Ok(arrival) => {
                     (self.back_off, self.skips) = (None, 0);
-                    let Some(seat) = self.await_seat() else { return };
+                    let Some(seat) = self.await_seat() else {
+                        self.core.counters.refused.fetch_add(1, Ordering::Relaxed);
+                        return;
+                    };
                     if let Err(error) = welcome(seat, arrival) {
                         self.core.counters.refused.fetch_add(1, Ordering::Relaxed);
                         if !self.core.is_stopping() {

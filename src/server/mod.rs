@@ -115,9 +115,13 @@ impl Control {
     /// when it does. The machine waits for it when it stops; a panic in it is logged and ends it.
     ///
     /// # Errors
-    /// If the thread can't be started, or the server is stopping or has ended. (A thread that can't
-    /// be started later, when the machine begins to run, is an error of `run`.)
+    /// If the thread can't be started, its name has a NUL byte in it, or the server is stopping or
+    /// has ended. (A thread that can't be started later, when the machine begins to run, is an error
+    /// of `run`.)
     pub fn spawn(&self, name: impl AsRef<str>, f: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        if name.as_ref().contains('\0') {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a thread's name can't have NUL in it"));
+        }
         let presence = self.core.enter().ok_or_else(|| io::Error::other("the server is stopping"))?;
         self.engine.threads.spawn(format!("backport-{}", name.as_ref()), None, move || {
             let _presence = presence;

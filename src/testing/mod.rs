@@ -43,6 +43,9 @@ use crate::worker::Host;
 pub use client::TestClient;
 pub use clock::Clock;
 
+/// How long a machine may take to start, however short the test's own deadline is.
+const START: Duration = Duration::from_secs(10);
+
 /// Connects a client in memory to `adapter`, with the defaults of a [`Setup`].
 ///
 /// # Panics
@@ -122,7 +125,7 @@ impl Setup {
             let server = machine.prepare(server)?;
             let running = machine.start()?;
             // So that the server has its client when the test looks.
-            there.recv_timeout(deadline)?;
+            there.recv_timeout(START)?;
             Ok((server, running))
         };
         let (server, running) = start().unwrap_or_else(|error| panic!("cannot start a machine: {error}"));

@@ -318,3 +318,16 @@ fn clients_have_ordered_unique_numbers_and_know_their_remote() {
     let backport::Remote::Tcp { local, .. } = first.remote() else { panic!("not TCP") };
     assert_eq!(*local, served.address());
 }
+
+#[test]
+fn a_large_adapter_fits_the_stack_of_its_thread() {
+    struct Large([u8; 400 * 1024]);
+    impl Adapter for Large {
+        fn receiving(&mut self, client: &Client, data: &[u8]) -> Result {
+            self.0[0] = data[0];
+            Ok(client.write(&self.0[..1])?)
+        }
+    }
+    let served = serve(|| Large([0; 400 * 1024]));
+    served.connect().assert_echo(b"x");
+}

@@ -142,6 +142,14 @@ fn an_error_of_prepare_is_passed_on_and_leaves_no_server() {
 }
 
 #[test]
+fn a_threads_name_with_nul_in_it_is_refused_at_once() {
+    let machine = Machine::new();
+    let error = machine.prepare(Custom(|control: Control| control.spawn("a\0b", || ()))).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    in_time("run returns", move || machine.run()).unwrap();
+}
+
+#[test]
 fn a_thread_that_ignores_the_stop_is_reported_by_name() {
     let machine = Machine::new();
     machine.set_drain_timeout(Duration::from_millis(300));

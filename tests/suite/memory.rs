@@ -199,3 +199,14 @@ fn a_panic_and_an_error_are_seen() {
     client.write_all(b"x").unwrap();
     assert!(matches!(client.ended(), Closing::Failed(error) if error.to_string() == "on purpose"));
 }
+
+#[test]
+fn deadlines_may_be_absurd() {
+    let mut client = testing::Setup::new().deadline(Duration::MAX).connect(echo());
+    client.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    for _ in 0..20 {
+        // It counts for the test's end, and not for the start.
+        drop(testing::Setup::new().deadline(Duration::from_nanos(1)).connect(echo()));
+    }
+}

@@ -157,8 +157,10 @@ fn a_stuck_callback_is_reported_and_its_closing_follows() {
     let bystander = served.connect();
     next(&watch.opened);
     let start = Instant::now();
+    let machine = served.machine().clone();
     let error = served.stop().unwrap_err();
     let took = start.elapsed();
+    assert_eq!(machine.stats().clients.accepted, 2, "what was counted stays");
     assert!(took >= Duration::from_secs(1), "{took:?}");
     assert!(took < Duration::from_millis(1500 + 1000), "half a second past the limit: {took:?}");
     let Some(Error::Stuck { threads, .. }) = error.downcast_ref::<Error>() else { panic!("{error}") };
@@ -393,6 +395,34 @@ fn stopping_one_of_two_servers_closes_its_clients_alone() {
     two.assert_balanced();
     served.stop().unwrap();
     one.assert_balanced();
+}
+
+#[test]
+fn a_server_whose_factory_takes_long_to_drop_holds_up_no_other() {
+    struct Slow(Gate);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            self.0.wait();
+        }
+    }
+    let served = serve(|| Echo);
+    let (keeper, gate) = gate();
+    let slow = Slow(gate);
+    let factory = move || {
+        let _part_of_it = &slow;
+        Echo
+    };
+    let other = served.machine().prepare_tcp_server("127.0.0.1:0", factory).unwrap();
+    let peer = Peer::connect(other.local_addr());
+    peer.assert_echo(b"in");
+    other.stop();
+    assert_eq!(peer.read_to_end(), b"");
+    // Its worker drops the factory, unless the acceptor does.
+    for _ in 0..5 {
+        served.assert_echoes();
+    }
+    drop(keeper);
+    served.stop().unwrap();
 }
 
 #[test]
