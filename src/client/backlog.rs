@@ -8,9 +8,9 @@ use std::io::{self, IoSlice};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use crate::client::output::{admit, Guard, Shared};
+use crate::client::output::{admit, Guard, Shared, State, CORK_LIMIT};
 use crate::closing::Closing;
-use crate::link::Flush;
+use crate::link::{Flush, Link};
 use crate::report::report;
 
 /// A backlog that has drained gives a larger buffer back.
@@ -35,7 +35,14 @@ impl Shared {
             return Ok(());
         }
         let rest = &data[sent..];
-        if state.backlog.len() + rest.len() > self.context.limits.max_backlog() {
+        if state.corks > 0 && !state.busy && state.backlog.len() + rest.len() > CORK_LIMIT {
+            // Nobody will send it before the cork is let go, however fast the peer reads.
+            let link = Arc::clone(admit(&state)?);
+            if let Err(error) = state.send_backlog(&*link) {
+                return Err(self.lose(state, error));
+            }
+        }
+        if state.posted() + rest.len() > self.context.limits.max_backlog() {
             drop(state);
             self.end(Closing::TooSlow, true);
             let limit = self.context.limits.max_backlog();
@@ -87,26 +94,34 @@ impl Flush for Shared {
             state.armed = false;
             return;
         }
-        let Some(link) = &state.link else { return };
-        while !state.backlog.is_empty() {
-            let (first, second) = state.backlog.as_slices();
+        let Some(link) = state.link.clone() else { return };
+        match state.send_backlog(&*link) {
+            Ok(all) => state.armed = !all,
+            Err(error) => drop(self.lose(guard, error)),
+        }
+    }
+}
+
+impl State {
+    /// Sends what there is room for; whether that was all. If not, the watcher tells when there is
+    /// room again.
+    fn send_backlog(&mut self, link: &dyn Link) -> io::Result<bool> {
+        while !self.backlog.is_empty() {
+            let (first, second) = self.backlog.as_slices();
             match link.try_write(&[IoSlice::new(first), IoSlice::new(second)]) {
                 Ok(count) => {
-                    state.bytes_out += count as u64;
-                    state.backlog.drain(..count);
+                    self.bytes_out += count as u64;
+                    self.backlog.drain(..count);
                 }
-                // The watcher tells when there is room again.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    self.lose(guard, error);
-                    return;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
             }
         }
-        state.armed = false;
-        if state.backlog.capacity() > KEPT_BACKLOG {
-            state.backlog = VecDeque::new();
+        self.gathered = 0;
+        if self.backlog.capacity() > KEPT_BACKLOG {
+            self.backlog = VecDeque::new();
         }
+        Ok(true)
     }
 }
 

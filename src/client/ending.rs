@@ -18,8 +18,9 @@ use crate::sync::thread;
 pub(crate) const LINGER_QUIET: Duration = Duration::from_secs(1);
 /// How long it waits in all.
 pub(crate) const LINGER_TOTAL: Duration = Duration::from_secs(5);
-/// Every TCP's receive window is at least as large to begin with.
-const SMALLEST_WINDOW: u64 = 32 * 1024;
+/// One segment, of the size that every host takes (RFC 9293, 3.7.1): no window is smaller to begin
+/// with.
+const ONE_SEGMENT: u64 = 536;
 
 impl Shared {
     /// Whether the connection has ended, or was told to.
@@ -29,7 +30,7 @@ impl Shared {
 
     /// Ends the connection; the first reason stays. Never blocks.
     pub(crate) fn end(&self, reason: Closing, abort: bool) {
-        let (link, notice) = {
+        let (link, notice, unsure) = {
             let mut state = self.state.lock();
             if !state.ended {
                 state.ended = true;
@@ -41,15 +42,16 @@ impl Shared {
             if abort {
                 state.aborted = true;
                 state.backlog.clear();
+                state.gathered = 0;
             }
-            (state.link.clone(), !state.is_settled())
+            (state.link.clone(), !state.is_settled(), state.is_unsure())
         };
         self.turn.notify_all();
         if let Some(link) = link {
             if abort {
                 link.abort();
             } else {
-                link.kick(notice);
+                link.kick(notice || unsure && !link.is_taken());
             }
         }
     }
@@ -131,15 +133,15 @@ impl Shared {
 }
 
 impl State {
-    /// Whether all that was written is with the peer, as far as can be told.
+    /// Whether nothing has been under way for a while, from this side.
     fn is_settled(&self) -> bool {
-        !self.busy && self.backlog.is_empty() && !self.is_unsure() && !self.has_written_lately()
+        !self.busy && self.backlog.is_empty() && !self.has_written_lately()
     }
 
-    /// What a window takes that was never opened further, the peer's kernel has taken. Of more it is
-    /// not known: the peer may be reading still, and RST would destroy what is under way.
+    /// What any window takes, the peer's kernel has taken. Of more only the link can tell: the peer
+    /// may be reading still, and RST would destroy what is under way.
     fn is_unsure(&self) -> bool {
-        self.bytes_out > SMALLEST_WINDOW
+        self.bytes_out > ONE_SEGMENT
     }
 
     /// What was written longer ago has been taken, unless the peer turns out slow.
@@ -197,12 +199,11 @@ mod tests {
         let shared = Shared::new(ClientId::next(), Remote::Memory, Arc::new(link), Arc::new(context));
         let mut state = shared.state.lock();
         assert!(state.is_settled());
-        // What the smallest window takes, and a byte more.
-        state.bytes_out = 32_768;
-        assert!(state.is_settled() && !state.is_unsure());
+        // What every window takes, and a byte more.
+        state.bytes_out = 536;
+        assert!(!state.is_unsure());
         state.bytes_out += 1;
-        assert!(!state.is_settled() && state.is_unsure());
-        state.bytes_out = 1;
+        assert!(state.is_unsure());
         state.last_write = Some(Instant::now());
         assert!(!state.is_settled() && state.has_written_lately());
         state.last_write = Instant::now().checked_sub(LINGER_QUIET);

@@ -104,6 +104,20 @@ impl Client {
         }
     }
 
+    /// Writes what is formatted as one record: `write!(client, "{name}: {text}")`. It formats first,
+    /// then writes once.
+    ///
+    /// # Errors
+    /// As [`write`](Client::write); before anything is written, if a formatter fails.
+    pub fn write_fmt(&self, record: fmt::Arguments<'_>) -> io::Result<()> {
+        if let Some(text) = record.as_str() {
+            return self.write(text);
+        }
+        let mut text = String::new();
+        fmt::write(&mut text, record).map_err(|_| io::Error::other("a formatter failed"))?;
+        self.write(text)
+    }
+
     /// Writes several parts as one record, with one system call where the peer's window takes it.
     ///
     /// # Errors
@@ -223,10 +237,7 @@ impl io::Write for &Client {
     }
 
     fn write_fmt(&mut self, record: fmt::Arguments<'_>) -> io::Result<()> {
-        match record.as_str() {
-            Some(text) => Client::write(self, text),
-            None => Client::write(self, record.to_string()),
-        }
+        Client::write_fmt(self, record)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -25,7 +25,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::threads::Threads;
 
 /// Gathered output over this goes out before the cork is let go.
-const CORK_LIMIT: usize = 64 * 1024;
+pub(super) const CORK_LIMIT: usize = 64 * 1024;
 
 /// What all clients of a server share.
 pub(crate) struct Context {
@@ -67,6 +67,11 @@ pub(crate) struct State {
     pub(crate) busy: bool,
     /// Output that was accepted and not yet taken by the kernel, in order.
     pub(crate) backlog: VecDeque<u8>,
+    /// What whoever holds the turn has taken out of the backlog and not sent yet.
+    pub(super) in_flight: usize,
+    /// How much of both was gathered under a cork, by writers, who wait for room: it doesn't count
+    /// against the limit of what is posted.
+    pub(super) gathered: usize,
     /// The link was asked to flush the backlog.
     pub(super) armed: bool,
     pub(super) corks: usize,
@@ -87,6 +92,8 @@ impl Shared {
             end_of_input: false,
             busy: false,
             backlog: VecDeque::new(),
+            in_flight: 0,
+            gathered: 0,
             armed: false,
             corks: 0,
             last_write: None,
@@ -110,7 +117,7 @@ impl Shared {
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             bytes_out: state.bytes_out,
             connected_since: self.connected,
-            backlog: state.backlog.len(),
+            backlog: state.unsent(),
         }
     }
 
@@ -140,6 +147,7 @@ impl Shared {
             for slice in &*slices {
                 state.backlog.extend(&**slice);
             }
+            state.gathered += total;
             state.last_write = Some(Instant::now());
             return if state.backlog.len() < CORK_LIMIT { Ok(()) } else { self.send(state, &mut []) };
         }
@@ -167,16 +175,17 @@ impl Shared {
     pub(crate) fn uncork(self: &Arc<Self>) -> io::Result<()> {
         let mut state = self.state.lock();
         state.corks -= 1;
-        if state.corks > 0 || state.backlog.is_empty() {
+        // What is left at the end of the connection, the worker's last call sends.
+        if state.corks > 0 || state.backlog.is_empty() || state.ended {
             return Ok(());
         }
         drop(state);
         self.write_gathered()
     }
 
-    /// Sends the backlog, if there is one.
+    /// Sends the backlog, if there is one, also if another thread is about to.
     pub(crate) fn flush_now(self: &Arc<Self>) -> io::Result<()> {
-        if self.state.lock().backlog.is_empty() {
+        if self.state.lock().unsent() == 0 {
             return Ok(());
         }
         self.write_gathered()
@@ -185,7 +194,7 @@ impl Shared {
     pub(crate) fn write_gathered(self: &Arc<Self>) -> io::Result<()> {
         let state = self.state.lock();
         admit(&state)?;
-        if state.backlog.is_empty() {
+        if state.unsent() == 0 {
             return Ok(());
         }
         self.send(state, &mut [])
@@ -235,29 +244,24 @@ impl Shared {
         };
         state.busy = true;
         let mut backlog = std::mem::take(&mut state.backlog);
+        state.in_flight = backlog.len();
+        let gathered = state.gathered;
         drop(state);
-        let mut sent = 0;
-        let mut result =
-            self.send_all(&*link, &mut [IoSlice::new(backlog.make_contiguous())], deadline, &mut sent);
+        let mut result = self.send_all(&*link, &mut [IoSlice::new(backlog.make_contiguous())], deadline);
         if result.is_ok() {
-            result = self.send_all(&*link, slices, deadline, &mut sent);
+            result = self.send_all(&*link, slices, deadline);
         }
         drop(backlog);
         let mut state = self.state.lock();
         state.busy = false;
-        state.bytes_out += sent;
+        state.in_flight = 0;
+        state.gathered = state.gathered.saturating_sub(gathered);
         // All of them: one may be the worker, which waits to say goodbye.
         self.turn.notify_all();
         (state, result)
     }
 
-    fn send_all(
-        &self,
-        link: &dyn Link,
-        mut slices: &mut [IoSlice<'_>],
-        deadline: Instant,
-        sent: &mut u64,
-    ) -> io::Result<()> {
+    fn send_all(&self, link: &dyn Link, mut slices: &mut [IoSlice<'_>], deadline: Instant) -> io::Result<()> {
         let mut progress = Instant::now();
         let mut ending = None;
         loop {
@@ -268,7 +272,7 @@ impl Shared {
             }
             let moved = match link.write(slices) {
                 Ok(count) => {
-                    *sent += count as u64;
+                    self.state.lock().note_sent(count);
                     IoSlice::advance_slices(&mut slices, count);
                     count > 0
                 }
@@ -313,6 +317,24 @@ impl Shared {
         drop(state);
         self.end(Closing::Lost(duplicate(&error)), false);
         error
+    }
+}
+
+impl State {
+    /// What was accepted and the kernel has not taken yet.
+    pub(super) fn unsent(&self) -> usize {
+        self.backlog.len() + self.in_flight
+    }
+
+    /// So much of that was posted.
+    pub(super) fn posted(&self) -> usize {
+        self.unsent().saturating_sub(self.gathered)
+    }
+
+    /// Whoever holds the turn has sent so much: of what was taken out of the backlog, then of its own.
+    fn note_sent(&mut self, count: usize) {
+        self.in_flight = self.in_flight.saturating_sub(count);
+        self.bytes_out += count as u64;
     }
 }
 

@@ -77,10 +77,13 @@ impl<A: Adapter, F: Framing> Framed<A, F> {
             let rest = &data[used..];
             let Some(frame) = self.framing.decode(rest)? else { break };
             let frame = frame.check(rest.len())?;
+            // What follows a close is not for the adapter any more.
+            if client.is_closed() {
+                return Ok(data.len());
+            }
             self.delivered = true;
             self.adapter.receiving(client, &rest[frame.payload])?;
-            // What follows is not for the adapter any more.
-            used = if client.is_closed() { data.len() } else { used + frame.used };
+            used += frame.used;
         }
         Ok(used)
     }
@@ -135,7 +138,9 @@ impl<A: Adapter, F: Framing> Adapter for Framed<A, F> {
             let partial = std::mem::take(&mut self.partial);
             if let Some(frame) = self.framing.decode_end(&partial)? {
                 let frame = frame.check(partial.len())?;
-                self.adapter.receiving(client, &partial[frame.payload])?;
+                if !client.is_closed() {
+                    self.adapter.receiving(client, &partial[frame.payload])?;
+                }
             }
         }
         Ok(())

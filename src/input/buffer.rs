@@ -30,9 +30,9 @@ impl Buffer {
         self.end - self.start
     }
 
-    /// Whether it has more memory than a quiet client's.
-    pub(super) fn is_large(&self) -> bool {
-        !self.large.is_empty()
+    /// Whether it has more memory than what is unread needs.
+    pub(super) fn is_oversized(&self) -> bool {
+        !self.large.is_empty() && self.len() <= SMALL
     }
 
     pub(super) fn unread(&self) -> &[u8] {
@@ -86,10 +86,10 @@ impl Buffer {
         self.end += count;
     }
 
-    /// Gives the large buffer back, before a long wait, if what is unread fits the small one.
+    /// Gives a large buffer back, before a long wait, if it is oversized.
     pub(super) fn relax(&mut self) {
         let (start, end) = (self.start, self.end);
-        if !self.large.is_empty() && end - start <= SMALL {
+        if self.is_oversized() {
             self.small[..end - start].copy_from_slice(&self.large[start..end]);
             (self.start, self.end) = (0, end - start);
             self.large = Vec::new();
@@ -123,10 +123,10 @@ mod tests {
     fn grows_after_a_full_read_and_shrinks_after_a_calm_while() {
         let mut buffer = Buffer::new();
         assert_eq!(read(&mut buffer, &[1; 5000]), SMALL);
-        assert!(!buffer.is_large());
+        assert!(buffer.large.is_empty());
         buffer.consume(SMALL);
         assert_eq!(read(&mut buffer, &[1; 100_000]), LARGE);
-        assert!(buffer.is_large());
+        assert!(!buffer.large.is_empty());
         buffer.consume(LARGE);
         for _ in 0..CALM {
             assert_eq!(buffer.room().len(), LARGE);
@@ -134,7 +134,7 @@ mod tests {
             buffer.consume(10);
         }
         assert_eq!(buffer.room().len(), SMALL);
-        assert!(!buffer.is_large());
+        assert!(buffer.large.is_empty());
     }
 
     #[test]

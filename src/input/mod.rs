@@ -19,6 +19,9 @@ use crate::input::stream::Stream;
 use crate::link::{Link, PATIENCE};
 use crate::report::report;
 
+/// The shortest time that a read may take.
+const MOMENT: Duration = Duration::from_millis(1);
+
 /// The bytes of one client, for [`Adapter::serving`](crate::Adapter::serving).
 ///
 /// Reading blocks until the peer sends something. It comes to the end of input when the peer ends
@@ -36,11 +39,20 @@ pub struct Input {
     buffer: Buffer,
     end_of_input: bool,
     deadline: Option<Instant>,
+    /// How long reads have waited in vain that ended at a deadline, since something came.
+    waited: Duration,
 }
 
 impl Input {
     pub(crate) fn new(client: Client, link: Arc<dyn Link>) -> Input {
-        Input { client, link, buffer: Buffer::new(), end_of_input: false, deadline: None }
+        Input {
+            client,
+            link,
+            buffer: Buffer::new(),
+            end_of_input: false,
+            deadline: None,
+            waited: Duration::ZERO,
+        }
     }
 
     /// Waits for bytes and gives what is there, as it came; `None` at the end of input.
@@ -115,7 +127,13 @@ impl Input {
     fn read_more(&mut self) -> io::Result<()> {
         let mut since = None;
         loop {
-            let limit = self.limit(&mut since)?;
+            let limit = match self.limit(&mut since) {
+                Ok(limit) => limit,
+                Err(error) => {
+                    self.waited += since.map_or(Duration::ZERO, |since| since.elapsed());
+                    return Err(error);
+                }
+            };
             match self.link.read(self.buffer.room(), limit) {
                 Ok(0) => {
                     // What a kick has ended may go on at the peer.
@@ -144,7 +162,11 @@ impl Input {
     fn limit(&self, since: &mut Option<Instant>) -> io::Result<Option<Duration>> {
         let mut limit = self.client.shared().context.limits.idle_timeout();
         if let Some(idle) = limit {
-            let left = since.map_or(idle, |since| idle.saturating_sub(since.elapsed()));
+            let left = match *since {
+                Some(since) => idle.saturating_sub(self.waited + since.elapsed()),
+                // It looks once in any case.
+                None => idle.saturating_sub(self.waited).max(MOMENT),
+            };
             if left.is_zero() {
                 return Err(self.idle_for(idle));
             }
@@ -158,7 +180,7 @@ impl Input {
             }
             limit = Some(limit.map_or(left, |limit| limit.min(left)));
         }
-        if self.buffer.is_large() {
+        if self.buffer.is_oversized() {
             // It is given back if the wait turns out a long one.
             limit = Some(limit.map_or(PATIENCE, |limit| limit.min(PATIENCE)));
         }
@@ -166,6 +188,7 @@ impl Input {
     }
 
     fn note(&mut self, count: usize) {
+        self.waited = Duration::ZERO;
         self.buffer.fill(count);
         let bytes_in = &self.client.shared().bytes_in;
         // This thread is the only one that writes it.

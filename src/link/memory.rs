@@ -171,6 +171,11 @@ impl Link for MemoryLink {
     }
 
     /// Nothing here destroys what was written.
+    fn is_taken(&self) -> bool {
+        true
+    }
+
+    /// As above.
     fn settle(&self, _deadline: Instant) -> bool {
         false
     }

@@ -76,6 +76,10 @@ pub(crate) trait Link: Send + Sync {
     /// what is still to be written is not touched.
     fn kick(&self, notice: bool);
 
+    /// Whether the peer has taken nearly all that was written, or it can't be told. For a connection
+    /// that ends: it may narrow the way out.
+    fn is_taken(&self) -> bool;
+
     /// Waits until the peer has taken nearly all that was written, as far as the link can tell, and
     /// drops what it sends meanwhile. True if that took a while: the peer reads slowly.
     fn settle(&self, deadline: Instant) -> bool;

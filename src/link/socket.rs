@@ -123,8 +123,12 @@ impl Link for SocketLink {
         }
     }
 
+    fn is_taken(&self) -> bool {
+        !self.shrink_queue() || parking::is_writable(&self.socket)
+    }
+
     fn settle(&self, deadline: Instant) -> bool {
-        if !self.shrink_queue() {
+        if self.is_taken() {
             return false;
         }
         let start = Instant::now();
@@ -190,11 +194,6 @@ impl SocketLink {
             report!(Debug, "cannot tell what a peer has taken: {error}");
         }
         shrunk.is_ok()
-    }
-
-    /// Whether the peer has taken nearly all that was written, or it can't be told.
-    fn is_taken(&self) -> bool {
-        !self.shrink_queue() || parking::is_writable(&self.socket)
     }
 
     /// Drops the input that is there, as much as a large receive buffer holds. True at its end.

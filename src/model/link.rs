@@ -218,6 +218,10 @@ impl Link for End {
         self.0.change(|state| state.kicked = true);
     }
 
+    fn is_taken(&self) -> bool {
+        pick(2) == 0
+    }
+
     fn settle(&self, _: Instant) -> bool {
         pick(2) == 0
     }

@@ -239,6 +239,34 @@ fn a_write_that_blocks_at_the_close_is_whole_for_a_peer_that_reads() {
     thread.join().unwrap();
 }
 
+/// A window that small belongs to a small device. Nothing was written for a while, so it can't be
+/// told by that whether all has arrived.
+#[test]
+fn what_was_written_long_before_the_close_arrives_through_a_small_window_too() {
+    const COUNT: usize = 30_000;
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let served = serve(move || watched.around(backport::receiving(|_, _| Ok(()))));
+    let peer = Peer::connect_narrow(served.address());
+    let client = next(&watch.opened);
+    client.write(pattern(COUNT)).unwrap();
+    thread::sleep(Duration::from_millis(1100));
+    client.close();
+    // It speaks meanwhile, which is answered with a reset once nobody listens.
+    let mut read = Vec::new();
+    let mut part = [0; 1000];
+    loop {
+        drop(std::io::Write::write(&mut &peer.stream, b"y"));
+        match std::io::Read::read(&mut &peer.stream, &mut part) {
+            Ok(0) => break,
+            Ok(count) => read.extend_from_slice(&part[..count]),
+            Err(error) => panic!("{error} after {} bytes", read.len()),
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_same(&read, &pattern(COUNT));
+}
+
 #[test]
 fn close_from_eight_threads_is_one_close() {
     let watch = Watch::new();

@@ -9,6 +9,7 @@ use crossbeam_channel::{unbounded, Receiver};
 
 use crate::framings::drive::as_framed;
 use crate::framings::wire::Wire;
+use crate::support::next;
 
 #[test]
 fn a_line_of_exactly_the_limit_is_whole_and_one_more_is_too_long() {
@@ -192,6 +193,37 @@ fn no_frame_is_handed_over_after_close() {
     client.write_all(b"a\nquit\nb\nc\n").unwrap();
     assert!(matches!(client.ended(), Closing::ByServer));
     assert_eq!(frames.try_iter().collect::<Vec<_>>(), [b"a".to_vec(), b"quit".to_vec()]);
+}
+
+/// Decodes as [`Lines`] does, and closes the client in the midst of it, as another thread may.
+struct Closes(Lines, Receiver<Client>);
+
+impl Framing for Closes {
+    fn decode(&mut self, input: &[u8]) -> Result<Option<backport::framing::Frame>> {
+        next(&self.1).close();
+        self.0.decode(input)
+    }
+    fn decode_end(&mut self, input: &[u8]) -> Result<Option<backport::framing::Frame>> {
+        self.0.decode_end(input)
+    }
+    fn encode(
+        &self,
+        payload: &[u8],
+        send: &mut dyn FnMut(&[&[u8]]) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        self.0.encode(payload, send)
+    }
+}
+
+#[test]
+fn no_frame_is_handed_over_that_was_decoded_during_the_close() {
+    let (sender, client) = unbounded();
+    let adapter = receiving(|_, frame| panic!("handed over: {frame:?}"));
+    let mut peer = testing::connect(adapter.framed(Closes(Lines::default(), client)));
+    sender.send(peer.server().clients().remove(0)).unwrap();
+    peer.write_all(b"late\n").unwrap();
+    let closing = peer.ended();
+    assert!(matches!(closing, Closing::ByServer), "{closing}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backport::{Adapter, Client, Input, Result};
 use crossbeam_channel::unbounded;
@@ -174,6 +174,33 @@ fn the_idle_timeout_ends_a_read_with_timed_out() {
     let (kind, said) = next(&told);
     assert_eq!(kind, io::ErrorKind::TimedOut);
     assert!(said.contains("idle_timeout"), "{said}");
+    assert_eq!(next(&watch.closed), "Idle");
+    assert_eq!(peer.read_to_end(), b"");
+}
+
+/// As one that sends pings does, or looks at its clock.
+#[test]
+fn the_idle_timeout_ends_a_client_whose_reads_have_shorter_deadlines() {
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let factory = move || {
+        watched.around(Talk(|client: &Client, input: &mut Input| loop {
+            input.set_deadline(Some(Instant::now() + Duration::from_millis(50)));
+            match input.chunk() {
+                Ok(None) => return Ok(()),
+                Ok(Some(chunk)) => client.write(chunk)?,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && !client.is_closed() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }))
+    };
+    let served = serve_with(factory, |server| server.idle_timeout(Duration::from_millis(500)));
+    let peer = served.connect();
+    // What comes in time begins the wait anew.
+    for _ in 0..4 {
+        thread::sleep(Duration::from_millis(200));
+        peer.assert_echo(b"still there");
+    }
     assert_eq!(next(&watch.closed), "Idle");
     assert_eq!(peer.read_to_end(), b"");
 }

@@ -205,3 +205,69 @@ fn posting_to_nobody_is_fine() {
     let (served, _watch) = server(1000);
     assert_eq!(served.server.broadcast("anyone?"), 0);
 }
+
+#[test]
+fn what_a_blocked_writer_has_taken_out_of_the_backlog_counts_until_it_is_sent() {
+    const LIMIT: usize = 1_000_000;
+    let (served, watch) = server(LIMIT);
+    let peer = Peer::connect_narrow(served.address());
+    let client = next(&watch.opened);
+    let mut posted = fill(&client, 1000);
+    let mut post = |bytes: usize| {
+        client.post(vec![b'p'; bytes]).unwrap();
+        posted += bytes;
+    };
+    while client.stats().backlog < LIMIT - 10_000 {
+        post(1000);
+    }
+    let waiting = client.stats();
+    let (writer, flusher) = (client.clone(), client.clone());
+    let writer = std::thread::spawn(move || writer.write(b"w"));
+    // It holds the turn now, or is about to: what it does can't be told apart from here.
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(client.stats().backlog > LIMIT / 2, "{:?} after {waiting:?}", client.stats());
+    let (sender, flushed) = crossbeam_channel::bounded(1);
+    let flusher = std::thread::spawn(move || sender.send(io::Write::flush(&mut &flusher)).unwrap());
+    nothing(&flushed);
+    post(LIMIT - client.stats().backlog);
+    assert_eq!(client.post(vec![b'p'; LIMIT]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    peer.wait_for_end();
+    writer.join().unwrap().unwrap_err();
+    next(&flushed).unwrap_err();
+    flusher.join().unwrap();
+    assert_eq!(client.stats().backlog, 0);
+    assert_eq!(next(&watch.closed), "TooSlow");
+}
+
+#[test]
+fn what_was_gathered_is_no_backlog_that_could_be_over_its_limit() {
+    let (served, watch) = server(4096);
+    let peer = served.connect();
+    let client = next(&watch.opened);
+    let corked = client.cork();
+    client.write(vec![b'g'; 5000]).unwrap();
+    assert_eq!(served.server.broadcast("posted"), 1);
+    drop(corked);
+    assert_eq!(peer.read(5006), [&[b'g'; 5000][..], b"posted"].concat());
+    peer.assert_echo(b"as before");
+}
+
+#[test]
+fn posts_under_a_cork_go_out_early_when_they_are_many() {
+    let (served, watch) = server(200_000);
+    let peer = served.connect();
+    let client = next(&watch.opened);
+    let corked = client.cork();
+    let data = pattern(60_000);
+    let mut sent = Vec::new();
+    // Far more than the limit in all, to a peer that reads, while the cork is held for long.
+    for _ in 0..20 {
+        assert_eq!(served.server.broadcast(&data), 1);
+        sent.extend_from_slice(&data);
+        let waiting = client.stats().backlog;
+        sent.drain(..peer.read(sent.len() - waiting).len());
+    }
+    drop(corked);
+    assert_same(&peer.read(sent.len()), &data[60_000 - sent.len()..]);
+    peer.assert_echo(b"as before");
+}

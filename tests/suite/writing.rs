@@ -54,7 +54,7 @@ fn formatted_vectored_and_posted_records_never_mix_either() {
     let (_served, peer, client, _watch) = connected();
     let letters = "abcdefgh".repeat(20);
     let ways: [fn(&Client, &str) -> io::Result<()>; 4] = [
-        |mut client, text| writeln!(client, "{}-{}-{}", text.len(), text, text),
+        |client, text| writeln!(client, "{}-{}-{}", text.len(), text, text),
         |client, text| {
             let length = text.len().to_string();
             client.write_vectored_all(&[
@@ -113,6 +113,21 @@ fn a_client_is_a_writer() {
     client.flush().unwrap();
     client.close();
     assert_eq!(peer.read_to_end(), b"one two three 4 five");
+}
+
+#[test]
+fn a_formatter_that_fails_is_an_error_and_writes_nothing() {
+    struct Bad;
+    impl std::fmt::Display for Bad {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            Err(std::fmt::Error)
+        }
+    }
+    let (_served, peer, client, _watch) = connected();
+    let client = &client;
+    write!(client, "begun {Bad}").unwrap_err();
+    write!(&client, "as {}", "be".to_owned() + "fore").unwrap();
+    assert_eq!(peer.read(9), b"as before");
 }
 
 #[test]

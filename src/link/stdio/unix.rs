@@ -189,6 +189,11 @@ impl Link for StdioLink {
     }
 
     /// Nothing here destroys what was written.
+    fn is_taken(&self) -> bool {
+        true
+    }
+
+    /// As above.
     fn settle(&self, _deadline: Instant) -> bool {
         false
     }
