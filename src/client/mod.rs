@@ -173,8 +173,8 @@ impl Client {
     ///
     /// May be called from anywhere, every callback included. What was written before is delivered
     /// to a peer that keeps reading. No [`receiving`](crate::Adapter::receiving) starts once this
-    /// has returned; one that runs goes on to its end, then
-    /// [`closing`](crate::Adapter::closing) is called, which may write a last word.
+    /// has returned; one that runs, or is being called at that moment by the client's thread, goes on
+    /// to its end, then [`closing`](crate::Adapter::closing) is called, which may write a last word.
     pub fn close(&self) {
         self.shared.end(Closing::ByServer, false);
     }

@@ -1,10 +1,13 @@
 //! Limits: clients, idleness, stacks; suspend and resume (P13).
 
+use std::collections::HashSet;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use backport::{Adapter, Machine, TcpServer};
+use backport::{receiving, Adapter, Machine, TcpServer};
+use crossbeam_channel::unbounded;
 
-use crate::support::{eventually, next, nothing, serve, serve_with, Echo, Served, Watch};
+use crate::support::{eventually, next, nothing, serve, serve_with, Echo, Peer, Served, Watch};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -131,6 +134,24 @@ fn workers_are_used_again_and_end() {
     for _ in 0..200 {
         served.assert_echoes();
     }
+    // Whoever has served the last client serves the next, if that one comes at once.
+    let (sender, threads) = unbounded();
+    let tell = move || {
+        let sender = sender.clone();
+        receiving(move |_, _| Ok(sender.send(thread::current().id())?))
+    };
+    let other = served.machine().prepare_tcp_server("127.0.0.1:0", tell).unwrap();
+    let served_by = || {
+        let peer = Peer::connect(other.local_addr());
+        peer.send(b"x");
+        let thread = next(&threads);
+        drop(peer);
+        eventually("its worker is free", || other.client_count() == 0);
+        thread
+    };
+    let workers: HashSet<_> = (0..40).map(|_| served_by()).collect();
+    assert!(workers.len() <= 2 + 16, "{} threads for 40 clients", workers.len());
+    other.stop();
     // The acceptor, the watcher and a few parked workers.
     assert!(served.machine().stats().threads <= 2 + 16 + 1);
     eventually("parked workers go home", || served.machine().stats().threads <= 2);
