@@ -129,6 +129,18 @@ fn a_stack_too_small_to_run_on_is_refused_and_a_small_one_serves() {
 }
 
 #[test]
+fn nobody_waits_for_a_worker_that_is_busy() {
+    let served = serve(|| Echo);
+    for count in 1..6 {
+        // All at once, after others that have left parked workers behind, fewer than these.
+        let peers: Vec<_> = (0..count).map(|_| served.connect()).collect();
+        peers.iter().for_each(|peer| peer.assert_echo(b"in"));
+        drop(peers);
+        served.wait_until_empty();
+    }
+}
+
+#[test]
 fn workers_are_used_again_and_end() {
     let served = serve(|| Echo);
     for _ in 0..200 {
