@@ -19,6 +19,9 @@ use crate::worker::Host;
 /// It has one client ([`Remote::Stdio`]), from the start of the machine to the end of stdin, which
 /// ends the server. Only one in a process; nothing else should read stdin or write to stdout
 /// meanwhile. On Unix a stop takes effect at once with stdin idle.
+///
+/// A write to a closed pipe is an error, as Rust programs ignore SIGPIPE. One that has given it its
+/// default effect back ends there, as filters do.
 #[must_use = "a server does nothing until it is prepared on a machine"]
 pub struct StdioServer<F> {
     factory: F,
