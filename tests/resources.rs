@@ -378,4 +378,9 @@ fn sockets_have_the_documented_defaults() {
         assert!(trace.contains(expected), "{expected} is not in\n{trace}");
     }
     assert!(!trace.contains("SO_REUSEPORT, [1]"), "{trace}");
+    // A connection may come as soon as it listens, and has what the listener has by then.
+    let listening = trace.find("listen(").unwrap();
+    for option in ["TCP_NODELAY", "SO_KEEPALIVE", "SO_SNDTIMEO"] {
+        assert!(trace.find(option).unwrap() < listening, "{option} comes late in\n{trace}");
+    }
 }

@@ -11,7 +11,7 @@ use crate::link::socket::set_patience;
 use crate::server::acceptor::Listener;
 use crate::server::door::Door;
 
-/// What is set on listeners, and comes from them to the sockets that they accept.
+/// What is set on our own listeners, and with it on the sockets that they accept.
 #[derive(Clone, Debug)]
 pub(crate) struct TcpOptions {
     pub(crate) nodelay: bool,
@@ -51,8 +51,8 @@ impl TcpOptions {
 pub(crate) struct TcpListener {
     door: Door,
     local: SocketAddr,
-    #[cfg_attr(target_os = "linux", allow(dead_code, reason = "accepted sockets inherit them there"))]
-    options: TcpOptions,
+    /// What accepted sockets don't have from it.
+    options: Option<TcpOptions>,
 }
 
 /// Listens on every address, on one port: where the first port is 0, on the one that it gets.
@@ -123,26 +123,34 @@ fn listen(address: SocketAddr, alone: bool, options: &TcpOptions) -> io::Result<
     if options.reuse_port {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "no reuse_port on this platform"));
     }
+    // Before it listens: what comes to it has them from the first on.
+    options.apply(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-    TcpListener::new(socket, options, Door::own)
+    // On Linux the kernel makes the socket of a connection a copy of its listener's. Elsewhere it
+    // may be otherwise.
+    let missing = (!cfg!(target_os = "linux")).then(|| options.clone());
+    TcpListener::new(socket, missing, Door::own)
 }
 
 impl TcpListener {
-    /// One that came from elsewhere: another process may hold it too.
+    /// One that came from elsewhere: another process may hold it too, so it is left as it is but for
+    /// not blocking. It may have a queue already, whose sockets wouldn't have options from it anyway.
     pub(crate) fn shared(listener: StdListener, options: &TcpOptions) -> io::Result<TcpListener> {
-        TcpListener::new(listener.into(), options, Door::shared)
+        let domain = Domain::for_address(listener.local_addr()?);
+        // What the system doesn't take is an error here, not one of each client.
+        options.apply(&Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?)?;
+        TcpListener::new(listener.into(), Some(options.clone()), Door::shared)
     }
 
     fn new(
         socket: Socket,
-        options: &TcpOptions,
+        options: Option<TcpOptions>,
         door: impl FnOnce(Socket) -> io::Result<Door>,
     ) -> io::Result<TcpListener> {
-        options.apply(&socket)?;
         let local = socket.local_addr()?.as_socket();
         let local = local.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a TCP listener"))?;
-        Ok(TcpListener { door: door(socket)?, local, options: options.clone() })
+        Ok(TcpListener { door: door(socket)?, local, options })
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
@@ -151,12 +159,11 @@ impl TcpListener {
 
     /// Makes an accepted socket one that a link takes. Its local address.
     fn ready(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        // On Linux an accepted socket blocks, and has the options of its listener (`accept4` and
-        // the copy of the socket in the kernel). Elsewhere either may be otherwise.
+        // On Linux an accepted socket blocks, whatever its listener does (`accept(2)`).
         #[cfg(not(target_os = "linux"))]
-        {
-            socket.set_nonblocking(false)?;
-            self.options.apply(socket)?;
+        socket.set_nonblocking(false)?;
+        if let Some(options) = &self.options {
+            options.apply(socket)?;
         }
         if !self.local.ip().is_unspecified() {
             return Ok(self.local);

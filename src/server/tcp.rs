@@ -89,7 +89,8 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> TcpServer<F> {
 
     /// A server on a listener that is bound already: one that another process handed over, say. The
     /// settings of connections apply to it, those of listening ([`backlog`](TcpServer::backlog),
-    /// [`reuse_port`](TcpServer::reuse_port)) don't.
+    /// [`reuse_port`](TcpServer::reuse_port)) don't. The listener becomes non-blocking, for whoever else
+    /// holds it too; otherwise it stays as it is, also when the server stops.
     pub fn from_listener(listener: StdListener, factory: F) -> TcpServer<F> {
         TcpServer::with(Ok(Source::Listener(listener)), factory)
     }

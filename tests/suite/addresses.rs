@@ -2,8 +2,11 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::time::Duration;
 
-use backport::{Machine, TcpServer};
+use backport::{Adapter, Client, Machine, Result, TcpServer};
+use crossbeam_channel::{unbounded, Sender};
+use socket2::SockRef;
 
 use crate::support::{next, nothing, Echo, Peer, Watch};
 
@@ -51,10 +54,16 @@ fn addresses_that_cannot_be_listened_on_have_distinct_errors_that_name_them() {
 #[test]
 #[cfg(target_os = "linux")] // tcp(7): at most 32,767 s
 fn a_keepalive_that_the_system_does_not_take_is_an_error_that_names_it() {
-    for time in [std::time::Duration::from_secs(40_000), std::time::Duration::MAX] {
-        let server = TcpServer::new("127.0.0.1:0", || Echo).keepalive(Some(time));
-        let error = Machine::new().prepare(server).unwrap_err();
-        assert!(error.to_string().contains("keepalive"), "{error}");
+    for time in [Duration::from_secs(40_000), Duration::MAX] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpServer::new("127.0.0.1:0", || Echo);
+        let others = TcpServer::from_listener(listener, || Echo);
+        for error in [
+            Machine::new().prepare(ours.keepalive(Some(time))).unwrap_err(),
+            Machine::new().prepare(others.keepalive(Some(time))).unwrap_err(),
+        ] {
+            assert!(error.to_string().contains("keepalive"), "{error}");
+        }
     }
 }
 
@@ -140,6 +149,34 @@ fn a_listener_that_is_bound_already_is_served_from() {
     assert!(Peer::try_connect(address).is_err());
 }
 
+/// Tells how a write that its peer never reads has ended.
+struct Pouring(Sender<io::Error>);
+
+impl Adapter for Pouring {
+    fn opening(&mut self, client: &Client) -> Result {
+        self.0.send(client.write(vec![0; 50_000_000]).unwrap_err()).unwrap();
+        Ok(())
+    }
+}
+
+#[test]
+fn who_waits_at_a_listener_before_it_is_ours_has_the_settings_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let early = Peer::connect(address);
+    let (sender, outcomes) = unbounded();
+    let machine = Machine::new();
+    let server = TcpServer::from_listener(listener, move || Pouring(sender.clone()));
+    machine.prepare(server.write_timeout(Duration::from_millis(100))).unwrap();
+    let running = machine.start().unwrap();
+    let error = next(&outcomes);
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+    let late = Peer::connect(address);
+    assert_eq!(next(&outcomes).kind(), io::ErrorKind::TimedOut);
+    drop((early, late));
+    running.stop().unwrap();
+}
+
 #[test]
 #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
 fn a_port_is_shared_where_both_ask_for_it_and_not_by_default() {
@@ -186,6 +223,10 @@ fn a_stop_leaves_a_listener_that_others_have_too_as_it_is() {
     others.set_nonblocking(false).unwrap();
     let peer = Peer::connect(address);
     let (stream, _) = others.accept().unwrap();
+    for socket in [SockRef::from(&others), SockRef::from(&stream)] {
+        assert_eq!(socket.write_timeout().unwrap(), None);
+        assert!(!socket.tcp_nodelay().unwrap() && !socket.keepalive().unwrap());
+    }
     std::io::Write::write_all(&mut &stream, b"theirs").unwrap();
     assert_eq!(peer.read(6), b"theirs");
 }
