@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::error::with_context;
 use crate::link::socket::set_patience;
+use crate::report::report;
 use crate::server::acceptor::Listener;
 use crate::server::door::Door;
 
@@ -57,7 +58,7 @@ pub(crate) struct TcpListener {
 
 /// Listens on every address, on one port: where the first port is 0, on the one that it gets.
 ///
-/// An address family that this machine doesn't have is left out, unless it is the only one.
+/// An address that this machine doesn't have is left out, with a warning, unless it is the only one.
 pub(crate) fn bind(addresses: &[SocketAddr], options: &TcpOptions) -> io::Result<Vec<TcpListener>> {
     /// Another process may hold the port that the first address was given by chance.
     const TRIES: usize = 16;
@@ -77,7 +78,7 @@ pub(crate) fn bind(addresses: &[SocketAddr], options: &TcpOptions) -> io::Result
 
 fn bind_once(addresses: &[SocketAddr], options: &TcpOptions) -> io::Result<Vec<TcpListener>> {
     let mut bound: Vec<TcpListener> = Vec::new();
-    let mut missing = None;
+    let mut missing = Vec::new();
     for &address in addresses {
         let mut address = address;
         if let (0, Some(first)) = (address.port(), bound.first()) {
@@ -85,21 +86,26 @@ fn bind_once(addresses: &[SocketAddr], options: &TcpOptions) -> io::Result<Vec<T
         }
         match listen(address, addresses.len() == 1, options) {
             Ok(listener) => bound.push(listener),
-            Err(error) if is_family_missing(&error) => {
-                missing = missing.or(Some(with_context(format_args!("cannot listen on {address}"), &error)));
-            }
             Err(error) => {
-                return Err(with_context(format_args!("cannot listen on {address}"), &error));
+                let told = with_context(format_args!("cannot listen on {address}"), &error);
+                if !is_missing(&error) {
+                    return Err(told);
+                }
+                missing.push(told);
             }
         }
     }
-    match missing {
-        Some(error) if bound.is_empty() => Err(error),
-        _ => Ok(bound),
+    if bound.is_empty() && !missing.is_empty() {
+        return Err(missing.swap_remove(0));
     }
+    for error in missing {
+        report!(Warn, "{error}: it is left out");
+    }
+    Ok(bound)
 }
 
-fn is_family_missing(error: &io::Error) -> bool {
+/// Whether this machine has no such address, or none of its family.
+fn is_missing(error: &io::Error) -> bool {
     #[cfg(unix)]
     const AFNOSUPPORT: i32 = libc::EAFNOSUPPORT;
     #[cfg(not(unix))]

@@ -62,8 +62,9 @@ enum Source {
 
 impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> TcpServer<F> {
     /// A server that will listen on every address that `address` resolves to (`localhost`: usually
-    /// `127.0.0.1` and `[::1]`), on one port; port 0 takes one that is free. `factory` makes the
-    /// adapter of each client, on the client's thread.
+    /// `127.0.0.1` and `[::1]`), on one port; port 0 takes one that is free. Of several, those that
+    /// this computer doesn't have are left out, with a warning in the log; one at least it must have.
+    /// `factory` makes the adapter of each client, on the client's thread.
     ///
     /// Resolves here, which may block; an error waits for `prepare`.
     pub fn new(address: impl ToSocketAddrs + fmt::Debug, factory: F) -> TcpServer<F> {

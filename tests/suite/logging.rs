@@ -1,10 +1,11 @@
 //! What is logged: at which level, escaped, and not too often (P13, P18).
 
+use std::net::SocketAddr;
 use std::sync::Once;
 use std::thread;
 use std::time::Duration;
 
-use backport::{Adapter, Client, Closing, Result};
+use backport::{Adapter, Client, Closing, Machine, Result};
 use log::Level;
 use parking_lot::Mutex;
 
@@ -132,6 +133,21 @@ fn clients_that_wait_for_a_place_are_one_warning() {
     let warnings: Vec<_> = warnings.into_iter().filter(|record| record.0 == Level::Warn).collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].1.contains("max_clients"), "{warnings:?}");
+}
+
+#[test]
+fn an_address_that_is_left_out_is_a_warning_that_names_it() {
+    capture();
+    // Of TEST-NET-2, which is nobody's (RFC 5737), one that no other test tries.
+    let addresses: [SocketAddr; 2] = ["127.0.0.1:0".parse().unwrap(), "198.51.100.7:0".parse().unwrap()];
+    let machine = Machine::new();
+    // Alone it is an error, and no warning.
+    machine.prepare_tcp_server(addresses[1], || Echo).unwrap_err();
+    let server = machine.prepare_tcp_server(&addresses[..], || Echo).unwrap();
+    assert_eq!(server.local_addrs(), [server.local_addr()]);
+    let told = records(Level::Warn, "198.51.100.7");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].1.contains("left out"), "{told:?}");
 }
 
 #[test]
