@@ -1,11 +1,13 @@
 //! When what is due: data, with the time passed in, so that it is tested without waiting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 /// What is to be done, in order of time; at the same time, in order of entry.
 pub(crate) struct Schedule<T> {
     entries: BTreeMap<(Due, u64), T>,
+    /// Where each of them is, for those who know its id alone.
+    dues: HashMap<u64, Due>,
 }
 
 /// A point in time, or one beyond the clock.
@@ -34,30 +36,37 @@ impl Due {
 
 impl<T> Schedule<T> {
     pub(crate) fn new() -> Schedule<T> {
-        Schedule { entries: BTreeMap::new() }
+        Schedule { entries: BTreeMap::new(), dues: HashMap::new() }
     }
 
+    /// `id` is not in it.
     pub(crate) fn insert(&mut self, due: Due, id: u64, entry: T) {
+        self.dues.insert(id, due);
         self.entries.insert((due, id), entry);
     }
 
     pub(crate) fn remove(&mut self, id: u64) -> Option<T> {
-        let key = *self.entries.keys().find(|(_, other)| *other == id)?;
-        self.entries.remove(&key)
+        let due = self.dues.remove(&id)?;
+        self.entries.remove(&(due, id))
     }
 
     /// Takes the first that is due at `now`.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<(Due, u64, T)> {
-        match self.entries.first_key_value() {
-            Some((&(Due::At(due), _), _)) if due <= now => {}
-            _ => return None,
+        if self.next().is_none_or(|due| due > now) {
+            return None;
         }
-        self.entries.pop_first().map(|((due, id), entry)| (due, id, entry))
+        self.pop_first()
     }
 
     /// Takes the first, whenever it is due.
     pub(crate) fn pop_any(&mut self) -> Option<T> {
-        self.entries.pop_first().map(|(_, entry)| entry)
+        self.pop_first().map(|(_, _, entry)| entry)
+    }
+
+    fn pop_first(&mut self) -> Option<(Due, u64, T)> {
+        let ((due, id), entry) = self.entries.pop_first()?;
+        self.dues.remove(&id);
+        Some((due, id, entry))
     }
 
     /// When the first is due.
@@ -121,5 +130,32 @@ mod tests {
             std::iter::from_fn(|| schedule.pop(start + 2 * MS)).map(|(_, _, entry)| entry).collect();
         assert_eq!(order, ["first", "second"]);
         assert_eq!(schedule.next(), None);
+    }
+    #[test]
+    fn what_has_left_is_not_there_to_be_removed() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new();
+        for id in 1..=3 {
+            schedule.insert(Due::At(start), id, id);
+        }
+        assert_eq!(schedule.pop(start).map(|(_, id, _)| id), Some(1));
+        assert_eq!(schedule.pop_any(), Some(2));
+        assert_eq!((schedule.remove(1), schedule.remove(2), schedule.remove(3)), (None, None, Some(3)));
+        assert_eq!(schedule.remove(3), None);
+        // As a periodic job does.
+        schedule.insert(Due::At(start + MS), 1, 1);
+        assert_eq!(schedule.remove(1), Some(1));
+        assert!(schedule.pop_any().is_none() && schedule.dues.is_empty());
+    }
+
+    /// The newest first: each was found behind all the others.
+    #[test]
+    fn a_removal_costs_no_more_where_there_are_many() {
+        const MANY: u64 = 50_000;
+        let start = Instant::now();
+        let mut schedule = Schedule::new();
+        (0..MANY).for_each(|id| schedule.insert(Due::At(start), id, id));
+        assert!((0..MANY).rev().all(|id| schedule.remove(id) == Some(id)));
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     }
 }
