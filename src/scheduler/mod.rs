@@ -128,8 +128,11 @@ impl Scheduler {
             Runner { schedule: Schedule::new(), time, events, stopped }.run(&receiver);
         };
         if let Err(error) = self.threads.spawn("backport-scheduler".to_owned(), None, run) {
-            // The receiver has gone, so whatever is sent to it ends at once.
-            report!(Error, "no thread for intervals: {error}");
+            // The receiver has gone, so whatever is sent to it ends at once; on a machine that has
+            // stopped that is how it should be.
+            if !self.stopped.load(Ordering::Acquire) {
+                report!(Error, "no thread for intervals: {error}");
+            }
         }
     }
 

@@ -151,6 +151,20 @@ fn an_address_that_is_left_out_is_a_warning_that_names_it() {
 }
 
 #[test]
+fn an_interval_on_a_machine_that_has_stopped_is_no_error() {
+    capture();
+    let machine = Machine::new();
+    machine.stop();
+    assert!(machine.prepare_interval(Duration::from_secs(1), |_| ()).is_stopped());
+    // What was said before is there by then.
+    let served = serve(|| Echo);
+    records(Level::Info, &served.server.name());
+    let said = RECORDS.lock();
+    let about: Vec<_> = said.iter().filter(|record| record.1.contains("for intervals")).collect();
+    assert!(about.is_empty(), "{about:?}");
+}
+
+#[test]
 fn a_start_and_a_stop_are_told() {
     capture();
     let served = serve(|| Echo);
