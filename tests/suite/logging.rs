@@ -96,9 +96,10 @@ fn an_error_is_a_warning_a_panic_an_error_and_a_departure_neither() {
     peer.read_to_end();
     assert_eq!(highest(&format!("{address}: panicked"), Level::Error), Level::Error);
 
+    let mut departed = Vec::new();
     for reset in [false, true] {
         let peer = served.connect();
-        let address = peer.address().to_string();
+        departed.push(peer.address().to_string());
         eventually("it is served", || served.server.client_count() > 0);
         if reset {
             peer.reset();
@@ -106,7 +107,12 @@ fn an_error_is_a_warning_a_panic_an_error_and_a_departure_neither() {
             drop(peer);
         }
         served.wait_until_empty();
+    }
+    // By then all of it is there.
+    served.stop().unwrap();
+    for address in departed {
         let found = records(Level::Debug, &address);
+        assert!(found.iter().any(|record| record.1.contains(" after ")), "{found:?}");
         assert!(found.iter().all(|record| record.0 >= Level::Debug), "{found:?}");
     }
 }
