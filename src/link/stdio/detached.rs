@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,13 @@ use crate::link::{Flush, Link, Waited};
 
 /// The chunks of stdin, from the thread that reads it; one for the life of the process, since what
 /// that thread has read for one server belongs to the next when the first ends.
-static STDIN: OnceLock<Receiver<io::Result<Vec<u8>>>> = OnceLock::new();
+static STDIN: Mutex<Option<Receiver<Chunk>>> = Mutex::new(None);
+
+type Chunk = io::Result<Vec<u8>>;
 
 /// Standard input and output.
 pub(crate) struct StdioLink {
-    stdin: Receiver<io::Result<Vec<u8>>>,
+    stdin: Receiver<Chunk>,
     /// What a chunk had more than the buffer took. Used by the reading thread alone.
     rest: Mutex<Vec<u8>>,
     /// Dropped by `kick`, which disconnects `kicked`.
@@ -31,19 +33,26 @@ pub(crate) struct StdioLink {
 
 impl StdioLink {
     pub(crate) fn new(_: Arc<Watcher>) -> io::Result<StdioLink> {
-        let (sender, stdin) = bounded(4);
-        if STDIN.set(stdin).is_ok() {
-            let name = "backport-stdin".to_owned();
-            drop(thread::Builder::new().name(name).spawn(move || read_stdin(&sender))?);
-        }
-        let stdin = STDIN.get().cloned().ok_or(io::ErrorKind::NotFound)?;
+        let stdin = chunks()?;
         let (kick, kicked) = unbounded();
         let (rest, aborted) = (Mutex::default(), AtomicBool::new(false));
         Ok(StdioLink { stdin, rest, kick: Mutex::new(Some(kick)), kicked, aborted })
     }
 }
 
-fn read_stdin(sender: &Sender<io::Result<Vec<u8>>>) {
+/// Starts the thread, if that is still to be done. Without one the next server tries again.
+fn chunks() -> io::Result<Receiver<Chunk>> {
+    let mut stdin = STDIN.lock();
+    if let Some(chunks) = &*stdin {
+        return Ok(chunks.clone());
+    }
+    let (sender, chunks) = bounded(4);
+    let name = "backport-stdin".to_owned();
+    drop(thread::Builder::new().name(name).spawn(move || read_stdin(&sender))?);
+    Ok(stdin.insert(chunks).clone())
+}
+
+fn read_stdin(sender: &Sender<Chunk>) {
     let mut stdin = io::stdin();
     loop {
         let mut chunk = vec![0; 64 * 1024];
