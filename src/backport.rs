@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use crate::error::Result;
 use crate::machine::Machine;
-use crate::report;
+use crate::report::{self, report, Escaped};
 use crate::signal;
 
 /// Runs one machine with signals, for programs that are a server and nothing else.
@@ -31,10 +31,14 @@ impl Backport {
     /// called, as with `nohup`, stays ignored. Once this has returned, signals end the process again,
     /// those of the same tenth of a second at its end: a burst leaves time to exit with a status.
     ///
+    /// The signals count during `setup` too. A machine that one has stopped takes no more servers, so
+    /// a `setup` that fails after a signal is a stop and no error: its own goes to the log, at debug.
+    ///
     /// # Errors
     /// That of `setup`, as it is; then nothing is left bound or running.
     /// [`Error::HandlerTaken`](crate::Error::HandlerTaken) if the program handles one of the signals
-    /// already, [`Error::AlreadyRunning`](crate::Error::AlreadyRunning) if another thread is in this
+    /// already (one of SIGTERM is noticed on Linux alone; elsewhere it is called, and then the machine
+    /// stops), [`Error::AlreadyRunning`](crate::Error::AlreadyRunning) if another thread is in this
     /// function, else as [`Machine::run`].
     pub fn run(setup: impl FnOnce(&Machine) -> Result) -> Result {
         let machine = Machine::new();
@@ -43,7 +47,15 @@ impl Backport {
         let current = Current::set(&machine);
         let prepared = setup(&machine);
         let never_ran = prepared.is_err();
-        let result = prepared.and_then(|()| machine.run());
+        let result = match prepared {
+            Ok(()) => machine.run(),
+            // Nearly always because the machine takes nothing any more.
+            Err(error) if watching.is_signalled() => {
+                report!(Debug, "the setup failed after the signal: {}", Escaped(error));
+                Ok(())
+            }
+            failed => failed,
+        };
         drop(current);
         drop(watching);
         // If it never ran: what it has prepared may hold clones of it.

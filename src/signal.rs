@@ -9,12 +9,15 @@
 //! to exit with a status of its own.
 
 use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::error::Error;
-use crate::report::{self, report};
+use crate::fence::fence;
+use crate::report::{self, report, Escaped};
 
 /// Signals that follow each other more closely than this are one: a terminal, a supervisor and an
 /// impatient thumb may each send their own.
@@ -22,16 +25,19 @@ const BURST: Duration = Duration::from_millis(100);
 /// What the log gets to catch up before the process ends at once.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
-/// What to call at the first signal.
-type Stop = Box<dyn Fn() + Send>;
+/// What to call at the first signal. It may drop what the user's setup has prepared.
+type Stop = Arc<dyn Fn() + Send + Sync>;
 
 /// Written by `watch` and its guard, and by the signal threads.
-static WATCHED: Mutex<Watched> = Mutex::new(Watched { installed: false, stop: None, last: None });
+static WATCHED: Mutex<Watched> =
+    Mutex::new(Watched { installed: platform::Installed::NOTHING, stop: None, stopping: None, last: None });
 
 struct Watched {
-    installed: bool,
+    installed: platform::Installed,
     /// The machine that runs, if one does.
     stop: Option<Stop>,
+    /// The thread that calls `stop`, from the first signal on.
+    stopping: Option<JoinHandle<()>>,
     /// When the last signal came that it was told of, or the machine before it.
     last: Option<Instant>,
 }
@@ -40,24 +46,40 @@ struct Watched {
 pub(crate) struct Watching(());
 
 /// Sends signals to `stop` until the guard drops. One at a time.
-pub(crate) fn watch(stop: impl Fn() + Send + 'static) -> Result<Watching, Error> {
+pub(crate) fn watch(stop: impl Fn() + Send + Sync + 'static) -> Result<Watching, Error> {
     let mut watched = WATCHED.lock();
     if watched.stop.is_some() {
         return Err(Error::AlreadyRunning);
     }
-    if !watched.installed {
-        platform::install()?;
-        watched.installed = true;
-    }
-    watched.stop = Some(Box::new(stop));
+    platform::install(&mut watched.installed)?;
+    watched.stop = Some(Arc::new(stop));
     watched.last = None;
     Ok(Watching(()))
 }
 
+impl Watching {
+    /// Whether a signal has come.
+    pub(crate) fn is_signalled(&self) -> bool {
+        WATCHED.lock().last.is_some()
+    }
+}
+
 impl Drop for Watching {
+    /// Waits until the machine has been told. Meanwhile a second signal ends the process as ever.
     fn drop(&mut self) {
-        let stop = WATCHED.lock().stop.take();
-        drop(stop);
+        loop {
+            let mut watched = WATCHED.lock();
+            let Some(stopping) = watched.stopping.take() else {
+                let stop = watched.stop.take();
+                drop(watched);
+                drop(stop);
+                return;
+            };
+            drop(watched);
+            if stopping.join().is_err() {
+                report!(Error, "a stop ended in a panic outside of its fence");
+            }
+        }
     }
 }
 
@@ -101,15 +123,33 @@ fn arrived(signal: i32) {
     match reaction {
         Reaction::Stop => {
             report!(Info, "signal {signal}: the machine stops; another one ends the process at once");
-            if let Some(stop) = &WATCHED.lock().stop {
-                stop();
-            }
+            stop_watched();
         }
         Reaction::Ignore => {}
         Reaction::Exit => {
             report::flush(LAST_WORDS);
             platform::exit(128 + signal)
         }
+    }
+}
+
+/// Calls `stop` on a thread of its own: it may take its time, and the next signal may not wait for it.
+fn stop_watched() {
+    let mut watched = WATCHED.lock();
+    let Some(stop) = watched.stop.clone() else { return };
+    let on_thread = Arc::clone(&stop);
+    match Builder::new().name("backport-stop".to_owned()).spawn(move || call(on_thread)) {
+        Ok(thread) => watched.stopping = Some(thread),
+        Err(_) => {
+            drop(watched);
+            call(stop);
+        }
+    }
+}
+
+fn call(stop: Stop) {
+    if let Err(message) = fence(move || stop()) {
+        report!(Error, "a panic in the drop of what a setup had prepared: {}", Escaped(message));
     }
 }
 
@@ -123,35 +163,61 @@ fn failed(error: ctrlc::Error) -> Error {
 
 #[cfg(unix)]
 mod platform {
+    use std::io;
     use std::thread::Builder;
 
+    use crossbeam_channel::bounded;
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
     use signal_hook::low_level;
 
     use super::{arrived, failed, Error};
 
-    pub(super) fn install() -> Result<(), Error> {
+    /// What has been done of it: a try that fails in the middle is taken up by the next.
+    pub(super) struct Installed {
+        /// Perhaps: `ctrlc` sets the handler first, and may have failed to start its thread.
+        half: bool,
+        interrupt: bool,
+        termination: bool,
+    }
+
+    impl Installed {
+        pub(super) const NOTHING: Installed = Installed { half: false, interrupt: false, termination: false };
+    }
+
+    pub(super) fn install(installed: &mut Installed) -> Result<(), Error> {
         let now = disposition::read();
-        if now.is_handled(SIGTERM) {
+        if !installed.termination && now.is_handled(SIGTERM) {
             return Err(Error::HandlerTaken);
         }
-        if now.is_ignored(SIGINT) {
-            // Shells do that to background jobs, and whoever sends it to one means it.
-            ctrlc::set_handler(|| arrived(SIGINT)).map_err(failed)?;
-        } else {
-            ctrlc::try_set_handler(|| arrived(SIGINT)).map_err(failed)?;
+        if !installed.interrupt {
+            // Shells ignore it for background jobs, and whoever sends it to one means it.
+            let set = if installed.half || now.is_ignored(SIGINT) {
+                ctrlc::set_handler(|| arrived(SIGINT))
+            } else {
+                ctrlc::try_set_handler(|| arrived(SIGINT))
+            };
+            installed.half = matches!(set, Err(ctrlc::Error::System(_)));
+            set.map_err(failed)?;
+            installed.interrupt = true;
         }
-        let mut signals = vec![SIGTERM];
-        // A SIGHUP that nohup has set to be ignored stays ignored.
-        if now.is_default(SIGHUP) {
-            signals.push(SIGHUP);
+        if !installed.termination {
+            let mut signals = vec![SIGTERM];
+            // A SIGHUP that nohup has set to be ignored stays ignored.
+            if now.is_default(SIGHUP) {
+                signals.push(SIGHUP);
+            }
+            // The thread first: what is caught without one would be lost. It lives as long as the
+            // process, or ends here with the sender.
+            let (sender, caught) = bounded::<Signals>(1);
+            let thread = Builder::new().name("backport-signals".to_owned());
+            let run = move || caught.iter().for_each(|mut signals| signals.forever().for_each(arrived));
+            thread.spawn(run).map_err(Error::Signals)?;
+            let signals = Signals::new(signals).map_err(Error::Signals)?;
+            sender.send(signals).map_err(|error| Error::Signals(io::Error::other(error)))?;
+            installed.termination = true;
         }
-        let mut signals = Signals::new(signals).map_err(Error::Signals)?;
-        let thread = Builder::new().name("backport-signals".to_owned());
-        let spawned = thread.spawn(move || signals.forever().for_each(arrived));
-        // Detached: it lives as long as the process.
-        spawned.map(drop).map_err(Error::Signals)
+        Ok(())
     }
 
     pub(super) fn default_effect(signal: i32) {
@@ -217,8 +283,19 @@ mod platform {
     /// The number that shells give to Ctrl-C everywhere.
     const SIGINT: i32 = 2;
 
-    pub(super) fn install() -> Result<(), Error> {
-        ctrlc::try_set_handler(|| arrived(SIGINT)).map_err(failed)
+    /// Whether it has been done.
+    pub(super) struct Installed(bool);
+
+    impl Installed {
+        pub(super) const NOTHING: Installed = Installed(false);
+    }
+
+    pub(super) fn install(installed: &mut Installed) -> Result<(), Error> {
+        if !installed.0 {
+            ctrlc::try_set_handler(|| arrived(SIGINT)).map_err(failed)?;
+            installed.0 = true;
+        }
+        Ok(())
     }
 
     /// The handler can't be taken back: it does what the default does.

@@ -2,13 +2,17 @@
 
 #![cfg(unix)]
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod install;
+mod setup;
 
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use backport::{Adapter, Backport, Client, Closing, Error, Machine, Result};
+use backport::{Adapter, Backport, Client, Closing, Machine, Result};
 use support::child::{command, exit, is_child, say, Child};
 use support::{Echo, Peer, DEADLINE};
 
@@ -242,29 +246,4 @@ fn a_machine_alone_touches_no_signals() {
         let status = child.wait();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(number), "{status}");
     }
-}
-
-#[test]
-fn child_has_its_own_handler() {
-    if is_child("child_has_its_own_handler") {
-        ctrlc::set_handler(|| {
-            say("its own handler");
-            exit(7);
-        })
-        .unwrap();
-        let error = Backport::run(|_| panic!("the setup must not run")).unwrap_err();
-        assert!(matches!(error.downcast_ref(), Some(Error::HandlerTaken)), "{error}");
-        say(&error);
-        thread::sleep(DEADLINE * 2);
-    }
-}
-
-#[test]
-fn a_handler_that_the_program_has_is_a_clear_error_and_kept() {
-    let mut child = Child::start("child_has_its_own_handler");
-    let error = child.hear();
-    assert!(error.contains("SIGINT") && error.contains("Machine::run"), "{error}");
-    child.signal("INT");
-    child.expect("its own handler");
-    child.assert_exit(7);
 }
