@@ -87,12 +87,14 @@ impl ServerHandle {
         self.core.bell.ring();
     }
 
-    /// Changes the idle timeout, for waits that begin from now on.
+    /// Changes the [idle timeout](crate::TcpServer::idle_timeout), for waits that begin from now on.
+    /// `None` is none; zero is a millisecond.
     pub fn set_idle_timeout(&self, limit: Option<Duration>) {
         self.core.limits().set_idle_timeout(limit);
     }
 
-    /// Changes the write timeout, for writes that begin from now on.
+    /// Changes the [write timeout](crate::TcpServer::write_timeout), for writes that begin from now on.
+    /// Zero ends a client that has no room for all of a write, give or take a tenth of a second.
     pub fn set_write_timeout(&self, limit: Duration) {
         self.core.limits().set_write_timeout(limit);
     }

@@ -108,15 +108,16 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> TcpServer<F> {
         self
     }
 
-    /// Ends a client from which nothing has come for so long ([`Idle`](crate::Closing::Idle)).
-    /// Default: none.
+    /// Ends a client from which nothing has come for so long ([`Idle`](crate::Closing::Idle)). Zero
+    /// is a millisecond, not none. Default: none.
     pub fn idle_timeout(self, limit: Duration) -> Self {
         self.limits.set_idle_timeout(Some(limit));
         self
     }
 
     /// How long one write may take in all, kept to within a tenth of a second. Then the client ends
-    /// ([`TooSlow`](crate::Closing::TooSlow)). Default: 30 s.
+    /// ([`TooSlow`](crate::Closing::TooSlow)). Zero ends one that has no room for all of a write, give
+    /// or take that tenth. Default: 30 s.
     pub fn write_timeout(self, limit: Duration) -> Self {
         self.limits.set_write_timeout(limit);
         self

@@ -1,6 +1,7 @@
 //! Limits: clients, idleness, stacks; suspend and resume (P13).
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -116,6 +117,37 @@ fn an_idle_timeout_shorter_than_the_patience_of_a_read_works_too() {
     let peer = served.connect();
     assert_eq!(peer.read_to_end(), b"");
     assert_eq!(next(&watch.closed), "Idle");
+}
+
+#[test]
+fn timeouts_of_zero_are_short_and_not_none() {
+    let watch = Watch::new();
+    let idle = limited(|server| server.idle_timeout(Duration::ZERO), watched_echo(&watch));
+    let silent = idle.connect();
+    assert_eq!(next(&watch.closed), "Idle");
+    assert_eq!(silent.read_to_end(), b"");
+
+    let (sender, outcomes) = unbounded();
+    let hasty = serve_with(
+        move || {
+            let sender = sender.clone();
+            receiving(move |client, data| {
+                sender.send(client.write(data.repeat(10_000_000)).map_err(|error| error.kind())).unwrap();
+                Ok(client.write(data)?)
+            })
+        },
+        |server| server.write_timeout(Duration::ZERO),
+    );
+    let peer = hasty.connect();
+    peer.send(b"four");
+    assert_eq!(next(&outcomes), Err(ErrorKind::TimedOut));
+    // What there is room for is written.
+    peer.wait_for_end();
+    hasty.wait_until_empty();
+    let other = hasty.connect();
+    eventually("it is served", || hasty.server.client_count() == 1);
+    hasty.server.clients()[0].write("small").unwrap();
+    assert_eq!(other.read(5), b"small");
 }
 
 #[test]
