@@ -221,7 +221,10 @@ mod platform {
     }
 
     pub(super) fn default_effect(signal: i32) {
-        if low_level::emulate_default_handler(signal).is_err() {
+        /// In a container it is often the program itself. Its signals have no default effect
+        /// (`pid_namespaces(7)`), and what emulates one would abort.
+        const INIT: u32 = 1;
+        if std::process::id() == INIT || low_level::emulate_default_handler(signal).is_err() {
             exit(128 + signal);
         }
     }

@@ -105,9 +105,13 @@ impl Threads {
             let stage = std::mem::replace(&mut state.stage, Stage::Closed(Some(Box::new(ended))));
             (stage, state.take_ended())
         };
-        // What was noted holds listeners and user code: dropped here, outside of the lock.
-        if let Err(message) = fence(move || drop(stage)) {
-            report!(Error, "a panic in the drop of a server that never ran: {}", Escaped(message));
+        // What was noted holds listeners and user code: dropped here, outside of the lock, and one by
+        // one, since a second panic on the way out of a first ends the process.
+        let noted = if let Stage::Prepared(list) = stage { list } else { Vec::new() };
+        for deferred in noted {
+            if let Err(message) = fence(move || drop(deferred)) {
+                report!(Error, "a panic in the drop of what never ran: {}", Escaped(message));
+            }
         }
         if let Some(ended) = ended {
             ended();
@@ -310,6 +314,7 @@ mod tests {
             }
         }
         std::thread_local! {
+            #[allow(clippy::missing_const_for_thread_local, reason = "it is const, but not for the lint on Windows")]
             static STUCK: std::cell::RefCell<Option<Stuck>> = const { std::cell::RefCell::new(None) };
         }
         let threads = Threads::new();

@@ -102,8 +102,8 @@ impl Machine {
         prepared
     }
 
-    /// Prepares a TCP server on every address that `address` resolves to, with the defaults of
-    /// [`TcpServer`]. `factory` makes the adapter of each client, on that client's thread.
+    /// Prepares a TCP server on every address that `address` resolves to and this computer has, with
+    /// the defaults of [`TcpServer`]. `factory` makes the adapter of each client, on that client's thread.
     ///
     /// # Errors
     /// If the address doesn't resolve or can't be listened on; the error names it.

@@ -185,6 +185,24 @@ fn signals_have_their_default_effect_once_run_has_returned() {
     }
 }
 
+/// As in a container: there signals have no default effect.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_first_process_of_all_exits_instead() {
+    let unshare = ["unshare", "--pid", "--fork", "--kill-child"];
+    let possible = Command::new(unshare[0]).args(&unshare[1..]).arg("true").stderr(Stdio::null()).status();
+    if !possible.is_ok_and(|status| status.success()) {
+        return support::child::skip("since this machine lets us make no namespace of processes");
+    }
+    for (name, number) in [("INT", INT), ("TERM", TERM)] {
+        let mut child = Child::start_as(command(&unshare, "child_outlives_its_machine"));
+        child.expect("returned");
+        let first = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
+        support::child::signal(first.trim().parse().unwrap(), name);
+        child.assert_exit(128 + number);
+    }
+}
+
 #[test]
 fn child_outlives_a_machine_that_a_signal_stops() {
     if is_child("child_outlives_a_machine_that_a_signal_stops") {

@@ -3,8 +3,9 @@
 use std::panic::{panic_any, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::time::Duration;
 
-use backport::{Adapter, Client, Closing, Input, Result};
+use backport::{Adapter, Client, Closing, Input, Machine, Result};
 use parking_lot::Mutex;
 
 use crate::support::{eventually, next, nothing, serve, Peer, Served, Watch};
@@ -211,4 +212,31 @@ fn a_thousand_panicking_connections_leave_nothing_behind() {
     served.wait_until_empty();
     assert_eq!(served.server.stats().panics, 1000);
     served.stop().unwrap();
+}
+
+#[test]
+fn drops_that_panic_on_a_machine_that_never_ran_cost_nothing() {
+    struct Bad;
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
+    }
+    let machine = Machine::new();
+    let addresses: Vec<_> = (0..2)
+        .map(|_| {
+            let bad = Bad;
+            let factory = move || {
+                let _part_of_it = &bad;
+                crate::support::Echo
+            };
+            machine.prepare_tcp_server("127.0.0.1:0", factory).unwrap().local_addr()
+        })
+        .collect();
+    let bad = Bad;
+    machine.prepare_timeout(Duration::from_secs(1), move || drop(bad));
+    drop(machine);
+    for address in addresses {
+        std::net::TcpListener::bind(address).unwrap();
+    }
 }
