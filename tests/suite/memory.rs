@@ -210,3 +210,18 @@ fn deadlines_may_be_absurd() {
         drop(testing::Setup::new().deadline(Duration::from_nanos(1)).connect(echo()));
     }
 }
+
+#[test]
+fn a_write_that_finds_no_room_at_all_waits_for_it() {
+    let twice = receiving(|client, data| {
+        client.write(data)?;
+        Ok(client.write(data)?)
+    });
+    let mut client = Setup::new().window(4).connect(twice);
+    client.write_all(b"full").unwrap();
+    // Both fit exactly, one after the other.
+    let mut reply = [0; 8];
+    client.read_exact(&mut reply).unwrap();
+    assert_eq!(&reply, b"fullfull");
+    assert!(matches!(client.finish(), Closing::ByPeer));
+}

@@ -4,7 +4,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{next, serve, Echo, Watch};
+use crate::support::{next, serve, Echo, Peer, Watch};
 
 #[test]
 fn a_peer_that_speaks_up_after_the_end_still_reads_what_was_sent_and_the_end() {
@@ -25,6 +25,21 @@ fn a_peer_that_speaks_up_after_the_end_still_reads_what_was_sent_and_the_end() {
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(peer.read_to_end(), b"the last word");
+}
+
+#[test]
+fn a_silent_client_that_takes_nothing_is_reminded_a_few_times_and_no_more() {
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let served = serve(move || watched.around(Echo));
+    let peer = Peer::connect_narrow(served.address());
+    let client = next(&watch.opened);
+    client.post(vec![0; 500_000]).unwrap();
+    client.close();
+    // The rest of it is given a second, and then the connection is reset.
+    assert_eq!(next(&watch.closed), "ByServer");
+    served.wait_until_empty();
+    peer.wait_for_end();
 }
 
 #[test]
