@@ -6,12 +6,13 @@
 //!
 //! **Notice.** A read blocks in the system call itself, without a time-out, as a hand-written loop
 //! does: asking for readiness first would cost a second call, and a time-out costs a kernel timer,
-//! 4 % of a small message. Such a wait can be ended from another thread only by shutting the read
-//! side down, which has a price: once our own end of output is sent too, Linux answers what the
-//! peer still sends with RST (`tcp_rcv_state_process`; RFC 1122, 4.2.2.13), and on RST what is not
-//! yet with the peer is lost. So where something may still be under way, a kick gives [`NOTICE`]
-//! first: a reader whose peer is sending comes back by itself, and has its read side untouched. Only
-//! the one that has heard nothing meanwhile is shut down.
+//! 4 % of a small message. (Off Linux the second call has to be made, see [`socket`].) Such a wait can
+//! be ended from another thread only by shutting the read side down, which has a price: once our own
+//! end of output is sent too, Linux answers what the peer still sends with RST
+//! (`tcp_rcv_state_process`; RFC 1122, 4.2.2.13), and on RST what is not yet with the peer is lost. So
+//! where something may still be under way, a kick gives [`NOTICE`] first: a reader whose peer is
+//! sending comes back by itself, and has its read side untouched. Only the one that has heard nothing
+//! meanwhile is shut down.
 
 pub(crate) mod kicks;
 pub(crate) mod memory;

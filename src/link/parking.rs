@@ -3,12 +3,11 @@
 //! The waiting thread sleeps on the condition here; the watcher wakes it with `ready`, any thread
 //! with `kick`.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use mio::Interest;
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use super::watcher::Watcher;
 use super::{Flush, Waited};
@@ -181,12 +180,6 @@ impl Parking {
         state.registered |= watched.is_ok();
         watched.is_ok()
     }
-}
-
-/// Whether `descriptor` has room to write at the moment.
-pub(crate) fn is_writable(descriptor: &impl AsFd) -> bool {
-    let mut polled = [PollFd::new(descriptor, PollFlags::OUT)];
-    !matches!(poll(&mut polled, Some(&Timespec::default())), Ok(0))
 }
 
 impl Drop for Parking {

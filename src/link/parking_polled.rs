@@ -1,7 +1,7 @@
-//! Waiting where sockets can't be watched. A blocked `recv` comes back there only by its time-out
-//! (a shutdown from another thread doesn't wake it on Windows), so a waiting thread goes back to the
-//! system call, with its patience, again and again: the one place where a loop over a time-out is
-//! right.
+//! Waiting where sockets can't be watched. A wait for one is over there when the socket is ready, or
+//! by its time-out (a shutdown from another thread need not wake it on Windows), so a thread goes back
+//! to the link's own wait, with its patience, again and again: the one place where a loop over a
+//! time-out is right.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -22,17 +22,12 @@ pub(crate) struct Parking {
     kicked: AtomicBool,
 }
 
-/// Can't be told.
-pub(crate) fn is_writable<T>(_: &T) -> bool {
-    true
-}
-
 impl Parking {
     pub(crate) fn new(_: Arc<Watcher>) -> Arc<Parking> {
         Arc::new(Parking { kicked: AtomicBool::new(false) })
     }
 
-    /// Doesn't wait: the system call does.
+    /// Doesn't wait: the link's next write does.
     pub(crate) fn wait_writable<T>(self: &Arc<Self>, _: &T, deadline: Instant) -> Waited {
         if self.kicked.load(Ordering::Acquire) {
             Waited::Kicked

@@ -2,20 +2,41 @@
 //!
 //! One descriptor a client: reads and writes share it, there is no `try_clone`. The module's notes
 //! say how a read is ended from outside ([`super`], *Notice*).
+//!
+//! On Linux the socket blocks, and `recv` and `send` have time-outs. Elsewhere these are of no use, so
+//! the socket never blocks there, and one waits for readiness first. On macOS and the BSDs the time-out
+//! of `send` is for each wait within the call (`sbwait`), and begins anew with every drop that the peer
+//! takes; and macOS heeds `MSG_DONTWAIT` in `recv` alone (`sosendcheck` in `uipc_socket.c`). Winsock
+//! doesn't tell how much was sent before a time-out, so that what is sent again arrives twice
+//! (golang/go#24727), and after one of `recv` it doesn't answer for the data either
+//! ("indeterminate", say its notes on `SO_RCVTIMEO`).
 
 use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use socket2::Socket;
 
 use super::kicks::Kicks;
-use super::parking::{self, Parking};
+use super::parking::Parking;
 use super::watcher::{Overdue, Watcher};
 use super::{Flush, Link, Waited, PATIENCE};
 use crate::report::report;
+
+/// Whether the socket blocks, with time-outs.
+const BLOCKS: bool = cfg!(target_os = "linux");
+
+/// How long a writer waits where readiness doesn't tell of room: the peer gets what the send buffer
+/// holds that often.
+const HANG_UP: Duration = Duration::from_millis(5);
+
+/// The most that one call sends on Windows. While Winsock's buffer isn't full it takes a record of any
+/// size (KB 214397), and a peer that doesn't read would cost memory without end in place of time.
+const MOUTHFUL: usize = 64 * 1024;
 
 /// A connected stream socket.
 pub(crate) struct SocketLink {
@@ -31,8 +52,8 @@ pub(crate) struct SocketLink {
 }
 
 impl SocketLink {
-    /// Takes a connected, blocking socket on which [`set_patience`] was called (or on its listener,
-    /// where accepted sockets inherit it).
+    /// Takes a connected socket that was blocking when [`set_patience`] was called on it (or on its
+    /// listener, where accepted sockets inherit it).
     pub(crate) fn new(socket: Socket, watcher: Arc<Watcher>) -> Arc<SocketLink> {
         Arc::new_cyclic(|me| SocketLink {
             socket,
@@ -48,12 +69,30 @@ impl SocketLink {
         self.kicks.parking(&self.watcher)
     }
 
+    /// Receives with `call` what has come, or comes within `limit`; `WouldBlock` when nothing did.
+    fn receive(
+        &self,
+        limit: Option<Duration>,
+        call: impl FnOnce() -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if BLOCKS {
+            self.set_timeout(limit)?;
+            return look_up(call);
+        }
+        // Where a wait can't be ended from outside, it looks up by itself.
+        let limit =
+            if cfg!(windows) { Some(limit.map_or(PATIENCE, |limit| limit.min(PATIENCE))) } else { limit };
+        let seen = self.wait(PollFlags::IN, limit)?;
+        match look_up(call) {
+            // A reset, and no end of input: wine tells of it once.
+            Ok(0) if seen.contains(PollFlags::ERR) => Err(io::ErrorKind::ConnectionReset.into()),
+            result => result,
+        }
+    }
+
     /// Lets `recv` take at most `limit`. What is in force already costs no system call.
     fn set_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
         const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-        // Where a read can't be ended from outside, it looks up by itself.
-        let limit =
-            if cfg!(unix) { limit } else { Some(limit.map_or(PATIENCE, |limit| limit.min(PATIENCE))) };
         let limit = limit.map(|limit| limit.clamp(Duration::from_millis(1), YEAR));
         let micros = limit.map_or(0, |limit| u64::try_from(limit.as_micros()).unwrap_or(u64::MAX));
         if self.timeout.load(Ordering::Relaxed) != micros {
@@ -63,6 +102,20 @@ impl SocketLink {
         Ok(())
     }
 
+    /// Waits until the socket is ready for `what`, at most for `limit`. What it is ready for, which
+    /// is nothing when the limit, or a signal, has come first.
+    fn wait(&self, what: PollFlags, limit: Option<Duration>) -> rustix::io::Result<PollFlags> {
+        /// Where poll(2) takes milliseconds, an `int` of them is 24 days.
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let limit = limit.and_then(|limit| Timespec::try_from(limit.min(DAY)).ok());
+        let mut polled = [PollFd::new(&self.socket, what)];
+        match poll(&mut polled, limit.as_ref()) {
+            Ok(_) => Ok(polled[0].revents()),
+            Err(rustix::io::Errno::INTR) => Ok(PollFlags::empty()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Ends the reader's wait for good.
     fn shut_read(&self) {
         self.deaf.store(true, Ordering::Release);
@@ -70,9 +123,13 @@ impl SocketLink {
     }
 }
 
-/// Makes `send` come back after [`PATIENCE`].
+/// Makes `send` come back after [`PATIENCE`], or at once.
 pub(crate) fn set_patience(socket: &Socket) -> io::Result<()> {
-    socket.set_write_timeout(Some(PATIENCE))
+    if BLOCKS {
+        socket.set_write_timeout(Some(PATIENCE))
+    } else {
+        socket.set_nonblocking(true)
+    }
 }
 
 impl Overdue for SocketLink {
@@ -92,20 +149,25 @@ impl Overdue for SocketLink {
 
 impl Link for SocketLink {
     fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<usize> {
-        self.set_timeout(limit)?;
-        let result = self.kicks.unless_kicked(|| look_up(|| (&self.socket).read(buffer)));
+        let result = self.kicks.unless_kicked(|| self.receive(limit, || (&self.socket).read(buffer)));
         result.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
     }
 
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        look_up(|| send(&self.socket, parts, flags::BLOCKING))
+        if BLOCKS {
+            return look_up(|| send(&self.socket, parts, flags::NO_SIGNAL));
+        }
+        let seen = self.wait(PollFlags::OUT, Some(PATIENCE))?;
+        let result = self.try_write(parts);
+        if !seen.is_empty() && matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            // Not for room: Windows tells of a peer's end again and again, whatever was asked for.
+            thread::sleep(HANG_UP);
+        }
+        result
     }
 
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        match flags::NON_BLOCKING {
-            Some(flags) => retry(|| send(&self.socket, parts, flags)),
-            None => Err(io::ErrorKind::WouldBlock.into()),
-        }
+        retry(|| send(&self.socket, parts, flags::NON_BLOCKING))
     }
 
     fn wait_writable(&self, deadline: Instant) -> Waited {
@@ -124,7 +186,7 @@ impl Link for SocketLink {
     }
 
     fn is_taken(&self) -> bool {
-        !self.shrink_queue() || parking::is_writable(&self.socket)
+        !self.shrink_queue() || self.wait(PollFlags::OUT, Some(Duration::ZERO)) != Ok(PollFlags::empty())
     }
 
     fn settle(&self, deadline: Instant) -> bool {
@@ -155,15 +217,11 @@ impl Link for SocketLink {
             self.drop_input();
             return;
         }
-        if let Err(error) = self.set_timeout(Some(PATIENCE)) {
-            report!(Debug, "cannot wait for a peer's end: {error}");
-            return;
-        }
         let mut rest = [MaybeUninit::uninit(); 4096];
         let start = Instant::now();
         let mut heard = start;
         while start.elapsed() < total && heard.elapsed() < quiet {
-            match look_up(|| self.socket.recv(&mut rest)) {
+            match self.receive(Some(PATIENCE), || self.socket.recv(&mut rest)) {
                 Ok(0) => return,
                 Ok(_) => heard = Instant::now(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -198,10 +256,9 @@ impl SocketLink {
 
     /// Drops the input that is there, as much as a large receive buffer holds. True at its end.
     fn drop_input(&self) -> bool {
-        let Some(flags) = flags::NON_BLOCKING else { return false };
         let mut rest = [MaybeUninit::uninit(); 4096];
         for _ in 0..2_000 {
-            match retry(|| self.socket.recv_with_flags(&mut rest, flags)) {
+            match retry(|| self.socket.recv_with_flags(&mut rest, flags::NON_BLOCKING)) {
                 Ok(0) => return true,
                 Ok(_) => {}
                 Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
@@ -214,10 +271,30 @@ impl SocketLink {
 fn send(socket: &Socket, parts: &[IoSlice<'_>], flags: i32) -> io::Result<usize> {
     /// sendmsg(2) refuses more than IOV_MAX parts, which POSIX and Linux put at 1024.
     const MOST: usize = 1024;
+    if cfg!(windows) && parts.iter().map(|part| part.len()).sum::<usize>() > MOUTHFUL {
+        let first = parts.iter().find(|part| !part.is_empty());
+        return send_in_mouthfuls(socket, first.map_or(&[], |part| part));
+    }
     match parts {
         [one] => socket.send_with_flags(one, flags),
         parts => socket.send_vectored_with_flags(&parts[..parts.len().min(MOST)], flags),
     }
+}
+
+fn send_in_mouthfuls(socket: &Socket, data: &[u8]) -> io::Result<usize> {
+    let mut sent = 0;
+    for mouthful in data.chunks(MOUTHFUL) {
+        match socket.send(mouthful) {
+            Ok(count) => sent += count,
+            // The next call tells of it again.
+            Err(_) if sent > 0 => break,
+            Err(error) => return Err(error),
+        }
+        if sent % MOUTHFUL > 0 {
+            break;
+        }
+    }
+    Ok(sent)
 }
 
 fn shutdown(socket: &Socket, how: std::net::Shutdown) {
@@ -235,7 +312,7 @@ fn shutdown(socket: &Socket, how: std::net::Shutdown) {
 fn look_up(call: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
     match call() {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(io::ErrorKind::WouldBlock.into()),
-        result => timed_out(result),
+        result => result,
     }
 }
 
@@ -249,30 +326,18 @@ fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-/// Gives a time-out the kind that it has on Unix, where TimedOut is the end of a connection that the
-/// network lost.
-fn timed_out(result: io::Result<usize>) -> io::Result<usize> {
-    match result {
-        Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::TimedOut => {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-        result => result,
-    }
-}
-
 /// The flags of `send(2)` and `recv(2)`. `MSG_NOSIGNAL`: a host program with SIGPIPE at its default
 /// must survive a peer that went away; Apple's sockets have an option for it instead, which
 /// `socket2` sets.
 mod flags {
     #[cfg(all(unix, not(target_vendor = "apple")))]
-    const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
+    pub(super) const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
     #[cfg(not(all(unix, not(target_vendor = "apple"))))]
-    const NO_SIGNAL: i32 = 0;
+    pub(super) const NO_SIGNAL: i32 = 0;
 
-    pub(super) const BLOCKING: i32 = NO_SIGNAL;
     #[cfg(unix)]
-    pub(super) const NON_BLOCKING: Option<i32> = Some(NO_SIGNAL | libc::MSG_DONTWAIT);
-    /// Windows knows no such flag.
+    pub(super) const NON_BLOCKING: i32 = NO_SIGNAL | libc::MSG_DONTWAIT;
+    /// Windows knows no such flag, nor does it need one.
     #[cfg(not(unix))]
-    pub(super) const NON_BLOCKING: Option<i32> = None;
+    pub(super) const NON_BLOCKING: i32 = NO_SIGNAL;
 }

@@ -205,6 +205,46 @@ fn a_reader_that_drips_gets_no_more_time_than_a_stalled_one() {
     thread.join().unwrap();
 }
 
+/// Writes one large record from the worker, to a peer that reads some of it and pauses, again and
+/// again: for longer than any one call waits.
+fn assert_whole_for_a_reader_that_pauses(prepare: fn(&Peer)) {
+    struct Flood(Vec<u8>, Sender<io::Result<()>>);
+    impl Adapter for Flood {
+        fn receiving(&mut self, client: &Client, _: &[u8]) -> Result {
+            self.1.send(client.write(&self.0)).unwrap();
+            client.close();
+            Ok(())
+        }
+    }
+    let data = pattern(16_000_000);
+    let (sender, written) = unbounded();
+    let flood = data.clone();
+    let served = serve(move || Flood(flood.clone(), sender.clone()));
+    let peer = served.connect();
+    peer.send(b"go");
+    prepare(&peer);
+    let mut got = Vec::new();
+    for _ in 0..5 {
+        thread::sleep(Duration::from_millis(350));
+        got.extend(peer.read(500_000));
+    }
+    assert!(written.is_empty(), "it has never waited");
+    got.extend(peer.read_to_end());
+    assert_same(&got, &data);
+    next(&written).unwrap();
+    served.wait_until_empty();
+}
+
+#[test]
+fn a_record_that_waits_again_and_again_for_its_reader_arrives_once_and_whole() {
+    assert_whole_for_a_reader_that_pauses(|_| ());
+}
+
+#[test]
+fn so_it_does_at_a_reader_that_has_ended_its_side() {
+    assert_whole_for_a_reader_that_pauses(Peer::half_close);
+}
+
 #[test]
 fn a_zero_length_write_is_ok_while_open_and_a_broken_pipe_after() {
     let (served, peer, client, watch) = connected();
