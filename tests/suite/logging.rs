@@ -9,9 +9,9 @@ use backport::{Adapter, Client, Closing, Machine, Result};
 use log::Level;
 use parking_lot::Mutex;
 
-use crate::support::{eventually, next, serve, serve_with, Echo, Watch};
+use crate::support::{eventually, next, serve, serve_with, Echo, Served, Watch};
 
-/// Every record since `capture` was called first, of all tests: each looks for its own addresses.
+/// Every record since `capture` was called first, of all tests: each looks for its own.
 static RECORDS: Mutex<Vec<(Level, String)>> = Mutex::new(Vec::new());
 
 struct Capture;
@@ -59,19 +59,30 @@ impl Adapter for Parrot {
     }
 }
 
+fn parrots() -> (Served, Watch) {
+    let watch = Watch::new();
+    let watched = watch.clone();
+    (serve(move || watched.around(Parrot)), watch)
+}
+
+/// How the log calls it: an address may be another's in the next test.
+fn name(client: &Client) -> String {
+    format!("client {} from {}", client.id(), client.remote())
+}
+
 #[test]
 fn what_a_client_sent_is_escaped_in_the_log() {
     capture();
-    let served = serve(|| Parrot);
+    let (served, watch) = parrots();
     for (text, level) in
         [("fail\r\nERROR forged \x1b[31m\0", Level::Warn), ("panic\nERROR forged\x07", Level::Error)]
     {
         let peer = served.connect();
-        let address = peer.address().to_string();
+        let client = name(&next(&watch.opened));
         peer.send(text);
         // What the application shows of the reason is escaped as well.
         assert!(!peer.read_to_end().iter().any(u8::is_ascii_control));
-        let found = records(level, &address);
+        let found = records(level, &client);
         let (_, said) = found.iter().find(|record| record.0 == level).unwrap();
         assert!(said.contains("ERROR forged"), "{said}");
         assert!(said.contains("\\n"), "{said}");
@@ -82,25 +93,24 @@ fn what_a_client_sent_is_escaped_in_the_log() {
 #[test]
 fn an_error_is_a_warning_a_panic_an_error_and_a_departure_neither() {
     capture();
-    let served = serve(|| Parrot);
+    let (served, watch) = parrots();
     let highest = |part: &str, level| records(level, part).into_iter().map(|record| record.0).min().unwrap();
     let peer = served.connect();
-    let address = peer.address().to_string();
+    let client = name(&next(&watch.opened));
     peer.send("fail");
     peer.read_to_end();
-    assert_eq!(highest(&format!("{address}: failed"), Level::Warn), Level::Warn);
+    assert_eq!(highest(&format!("{client}: failed"), Level::Warn), Level::Warn);
 
     let peer = served.connect();
-    let address = peer.address().to_string();
+    let client = name(&next(&watch.opened));
     peer.send("panic");
     peer.read_to_end();
-    assert_eq!(highest(&format!("{address}: panicked"), Level::Error), Level::Error);
+    assert_eq!(highest(&format!("{client}: panicked"), Level::Error), Level::Error);
 
     let mut departed = Vec::new();
     for reset in [false, true] {
         let peer = served.connect();
-        departed.push(peer.address().to_string());
-        eventually("it is served", || served.server.client_count() > 0);
+        departed.push(name(&next(&watch.opened)));
         if reset {
             peer.reset();
         } else {
@@ -110,8 +120,8 @@ fn an_error_is_a_warning_a_panic_an_error_and_a_departure_neither() {
     }
     // By then all of it is there.
     served.stop().unwrap();
-    for address in departed {
-        let found = records(Level::Debug, &address);
+    for client in departed {
+        let found = records(Level::Debug, &client);
         assert!(found.iter().any(|record| record.1.contains(" after ")), "{found:?}");
         assert!(found.iter().all(|record| record.0 >= Level::Debug), "{found:?}");
     }

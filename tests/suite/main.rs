@@ -11,6 +11,7 @@ mod addresses;
 mod callbacks;
 mod clock;
 mod closing;
+mod corks;
 mod custom_server;
 mod framing;
 mod framing_costs;
@@ -26,8 +27,10 @@ mod notice;
 mod overload;
 mod panics;
 mod posting;
+mod slow_peers;
 mod stopping;
 mod stream;
+mod stuck;
 mod writing;
 
 use parking_lot::Mutex;

@@ -1,0 +1,144 @@
+//! A stop against what takes its time: callbacks, peers, drops (P9, P10).
+
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use backport::{Adapter, Client, Error, Machine, Result};
+use crossbeam_channel::{unbounded, Sender};
+
+use crate::support::{gate, next, serve, serve_with, Echo, Gate, Peer, Watch};
+
+#[test]
+fn a_stuck_callback_is_reported_and_its_closing_follows() {
+    struct Stuck(Sender<()>, Gate);
+    impl Adapter for Stuck {
+        fn receiving(&mut self, _: &Client, _: &[u8]) -> Result {
+            self.0.send(())?;
+            self.1.wait();
+            Ok(())
+        }
+    }
+    let watch = Watch::new();
+    let (keeper, gate) = gate();
+    let (sender, stuck) = unbounded();
+    let watched = watch.clone();
+    let served = serve(move || watched.around(Stuck(sender.clone(), gate.clone())));
+    served.machine().set_drain_timeout(Duration::from_secs(1));
+    let peer = served.connect();
+    let client = next(&watch.opened);
+    peer.send(b"x");
+    next(&stuck);
+    let bystander = served.connect();
+    next(&watch.opened);
+    let start = Instant::now();
+    let machine = served.machine().clone();
+    let error = served.stop().unwrap_err();
+    let took = start.elapsed();
+    assert_eq!(machine.stats().clients.accepted, 2, "what was counted stays");
+    assert!(took >= Duration::from_secs(1), "{took:?}");
+    assert!(took < Duration::from_millis(1500 + 1000), "half a second past the limit: {took:?}");
+    let Some(Error::Stuck { threads, .. }) = error.downcast_ref::<Error>() else { panic!("{error}") };
+    assert_eq!(threads.len(), 1);
+    assert!(threads[0].contains(&format!("client {} ", client.id())), "{threads:?}");
+    assert!(threads[0].contains(&peer.address().to_string()), "{threads:?}");
+    assert_eq!(bystander.read_to_end(), b"");
+    assert_eq!(next(&watch.closed), "Stopping", "the bystander's");
+    assert!(watch.closed.is_empty());
+    drop(keeper);
+    assert_eq!(next(&watch.closed), "Stopping", "the stuck one's, later");
+}
+
+#[test]
+fn a_worker_blocked_in_a_write_does_not_hold_up_the_stop() {
+    struct Flood(Sender<()>);
+    impl Adapter for Flood {
+        fn opening(&mut self, client: &Client) -> Result {
+            self.0.send(())?;
+            Ok(client.write(vec![0; 50_000_000])?)
+        }
+    }
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let (sender, writing) = unbounded();
+    let served = serve(move || watched.around(Flood(sender.clone())));
+    let _stalled = served.connect();
+    next(&writing);
+    thread::sleep(Duration::from_millis(200));
+    let start = Instant::now();
+    served.stop().unwrap();
+    assert!(start.elapsed() < Duration::from_millis(5500), "{:?}", start.elapsed());
+    watch.assert_balanced();
+}
+
+#[test]
+fn a_second_stop_does_not_wait_for_peers() {
+    ends_at_once(|machine| {
+        machine.stop();
+        machine.stop();
+    });
+}
+
+#[test]
+fn a_stop_that_is_told_so_does_not_wait_for_peers() {
+    ends_at_once(Machine::stop_now);
+}
+
+/// Asserts that a machine that is stopped so ends, whose client takes a minute to read what it got.
+#[track_caller]
+fn ends_at_once(stop: fn(&Machine)) {
+    struct Flood(Sender<()>);
+    impl Adapter for Flood {
+        fn opening(&mut self, client: &Client) -> Result {
+            client.post(vec![0; 16_000_000])?;
+            Ok(self.0.send(())?)
+        }
+    }
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let (sender, posted) = unbounded();
+    let factory = move || watched.around(Flood(sender.clone()));
+    let served = serve_with(factory, |server| server.max_backlog(20_000_000));
+    let peer = Peer::connect_narrow(served.address());
+    next(&posted);
+    // It reads, and would do so for a minute and more: a graceful stop waits for it as long as it may.
+    let reader = thread::spawn(move || {
+        while io::Read::read(&mut &peer.stream, &mut [0; 4096]).is_ok_and(|count| count > 0) {
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let start = Instant::now();
+    stop(served.machine());
+    served.join().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(3), "it lingered: {:?}", start.elapsed());
+    watch.assert_balanced();
+    reader.join().unwrap();
+}
+
+#[test]
+fn a_server_whose_factory_takes_long_to_drop_holds_up_no_other() {
+    struct Slow(Gate);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            self.0.wait();
+        }
+    }
+    let served = serve(|| Echo);
+    let (keeper, gate) = gate();
+    let slow = Slow(gate);
+    let factory = move || {
+        let _part_of_it = &slow;
+        Echo
+    };
+    let other = served.machine().prepare_tcp_server("127.0.0.1:0", factory).unwrap();
+    let peer = Peer::connect(other.local_addr());
+    peer.assert_echo(b"in");
+    other.stop();
+    assert_eq!(peer.read_to_end(), b"");
+    // Its worker drops the factory, unless the acceptor does.
+    for _ in 0..5 {
+        served.assert_echoes();
+    }
+    drop(keeper);
+    served.stop().unwrap();
+}
