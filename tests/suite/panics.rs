@@ -214,14 +214,29 @@ fn a_thousand_panicking_connections_leave_nothing_behind() {
     served.stop().unwrap();
 }
 
+struct Bad;
+
+impl Drop for Bad {
+    fn drop(&mut self) {
+        resume_unwind(Box::new("on purpose"));
+    }
+}
+
+/// Two, since a panic on the way out of another would end the process.
+#[test]
+fn drops_of_jobs_that_panic_at_the_stop_cost_nothing() {
+    let served = serve(|| crate::support::Echo);
+    for _ in 0..2 {
+        let bad = Bad;
+        served.machine().prepare_timeout(Duration::from_secs(3600), move || drop(bad));
+    }
+    eventually("they are there", || served.machine().stats().intervals == 2);
+    served.assert_echoes();
+    served.stop().unwrap();
+}
+
 #[test]
 fn drops_that_panic_on_a_machine_that_never_ran_cost_nothing() {
-    struct Bad;
-    impl Drop for Bad {
-        fn drop(&mut self) {
-            std::panic::resume_unwind(Box::new("on purpose"));
-        }
-    }
     let machine = Machine::new();
     let addresses: Vec<_> = (0..2)
         .map(|_| {
