@@ -131,6 +131,7 @@ mod tests {
         assert_eq!(order, ["first", "second"]);
         assert_eq!(schedule.next(), None);
     }
+
     #[test]
     fn what_has_left_is_not_there_to_be_removed() {
         let start = Instant::now();
