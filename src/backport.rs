@@ -5,8 +5,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::error::Result;
+use crate::logging::{self, debug, Escaped};
 use crate::machine::Machine;
-use crate::report::{self, report, Escaped};
 use crate::signal;
 
 /// Runs one machine with signals, for programs that are a server and nothing else.
@@ -51,7 +51,7 @@ impl Backport {
             Ok(()) => machine.run(),
             // Nearly always because the machine takes nothing any more.
             Err(error) if watching.is_signalled() => {
-                report!(Debug, "the setup failed after the signal: {}", Escaped(error));
+                debug!("the setup failed after the signal: {}", Escaped(error));
                 Ok(())
             }
             failed => failed,
@@ -63,7 +63,7 @@ impl Backport {
             machine.stop();
         }
         if never_ran {
-            report::flush(LAST_WORDS);
+            logging::flush(LAST_WORDS);
         }
         result
     }

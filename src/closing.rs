@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::error::BoxError;
-use crate::report::Escaped;
+use crate::logging::Escaped;
 
 /// Why a client's connection ended, as [`Adapter::closing`](crate::Adapter::closing) gets it.
 ///

@@ -195,48 +195,92 @@
 
 mod adapter;
 mod backport;
+mod catch_panic;
 mod client;
 mod closing;
-mod control;
 mod error;
-mod fence;
-pub mod framing;
+mod event;
+mod frame;
 mod input;
 mod limits;
-mod link;
+mod logging;
 mod machine;
-#[cfg(all(test, shuttle))]
-mod model;
-mod pool;
+mod reactor;
 mod remote;
-mod report;
-mod running;
 mod scheduler;
 mod server;
+#[cfg(all(test, shuttle))]
+mod shuttle;
 mod signal;
 mod stats;
 mod sync;
 pub mod testing;
 mod threads;
-mod worker;
+mod transport;
 
 pub use crate::adapter::{receiving, Adapter};
 pub use crate::backport::Backport;
 pub use crate::client::cork::Corked;
-pub use crate::client::{Client, ClientId};
+pub use crate::client::id::ClientId;
+pub use crate::client::Client;
 pub use crate::closing::Closing;
 pub use crate::error::{BoxError, Error, Result};
 pub use crate::input::stream::Stream;
 pub use crate::input::Input;
+pub use crate::machine::running::Running;
 pub use crate::machine::Machine;
 pub use crate::remote::Remote;
-pub use crate::running::Running;
 pub use crate::scheduler::interval::Interval;
+pub use crate::server::control::Control;
 pub use crate::server::handle::ServerHandle;
 pub use crate::server::stdio::StdioServer;
 pub use crate::server::tcp::{TcpHandle, TcpServer};
-pub use crate::server::{Control, Server};
+pub use crate::server::Server;
 pub use crate::stats::{ClientStats, MachineStats, ServerStats};
+
+pub mod framing {
+    //! Frames instead of chunks: what a protocol's messages look like on the wire.
+    //!
+    //! The kernel gives bytes as they come; a [`Framing`] cuts them into messages, and puts messages
+    //! into bytes. [`Lines`], [`Delimited`], [`LengthPrefixed`] and [`ContentLength`] are here; your own
+    //! takes ten lines. Use one in any of three places:
+    //!
+    //! - [`Adapter::framed`](crate::Adapter::framed): `receiving` gets a frame a call. With
+    //!   [`gathering`](Framed::gathering) behind it, the replies to one chunk go out in one piece.
+    //! - [`Input::frame`](crate::Input::frame): the next frame, in straight-line code; the framing may
+    //!   change from one frame to the next.
+    //! - [`Client::write_frame`](crate::Client::write_frame): one frame, in one record.
+    //!
+    //! ```
+    //! use backport::framing::Lines;
+    //! use backport::{Adapter, Client, Machine, Result};
+    //!
+    //! struct Calculator;
+    //!
+    //! impl Adapter for Calculator {
+    //!     fn receiving(&mut self, client: &Client, line: &[u8]) -> Result {
+    //!         let sum: i64 = std::str::from_utf8(line)?.split('+').map(|n| n.trim().parse::<i64>()).sum::<std::result::Result<_, _>>()?;
+    //!         Ok(client.write_line(sum.to_string())?)
+    //!     }
+    //! }
+    //!
+    //! # fn main() -> Result {
+    //! let machine = Machine::new();
+    //! machine.prepare_tcp_server("localhost:0", || Calculator.framed(Lines::default()))?;
+    //! # Ok(())
+    //! # }
+    //! ```
+    //!
+    //! Every framing has a limit, which bounds the memory that one peer can make the server use; a
+    //! frame over it is [`FrameError::TooLong`].
+
+    pub use crate::adapter::framed::Framed;
+    pub use crate::frame::content_length::ContentLength;
+    pub use crate::frame::delimited::Delimited;
+    pub use crate::frame::length_prefixed::{Endian, LengthPrefixed};
+    pub use crate::frame::lines::Lines;
+    pub use crate::frame::{Frame, FrameError, Framing};
+}
 
 /// The README's programs are compiled as doc tests.
 #[cfg(doctest)]

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::catch_panic::catch_panic;
 use crate::error::Error;
-use crate::fence::fence;
-use crate::report::{self, report, Escaped};
+use crate::logging::{self, error, info, Escaped};
 
 /// Signals that follow each other more closely than this are one: a terminal, a supervisor and an
 /// impatient thumb may each send their own.
@@ -77,7 +77,7 @@ impl Drop for Watching {
             };
             drop(watched);
             if stopping.join().is_err() {
-                report!(Error, "a stop ended in a panic outside of its fence");
+                error!("a stop ended in a panic outside of its fence");
             }
         }
     }
@@ -122,12 +122,12 @@ fn arrived(signal: i32) {
     drop(watched);
     match reaction {
         Reaction::Stop => {
-            report!(Info, "signal {signal}: the machine stops; another one ends the process at once");
+            info!("signal {signal}: the machine stops; another one ends the process at once");
             stop_watched();
         }
         Reaction::Ignore => {}
         Reaction::Exit => {
-            report::flush(LAST_WORDS);
+            logging::flush(LAST_WORDS);
             platform::exit(128 + signal)
         }
     }
@@ -148,8 +148,8 @@ fn stop_watched() {
 }
 
 fn call(stop: Stop) {
-    if let Err(message) = fence(move || stop()) {
-        report!(Error, "a panic in the drop of what a setup had prepared: {}", Escaped(message));
+    if let Err(message) = catch_panic(move || stop()) {
+        error!("a panic in the drop of what a setup had prepared: {}", Escaped(message));
     }
 }
 

@@ -1,20 +1,20 @@
-//! What the coordination core waits, signals and starts threads with: a seam for its model.
+//! The locks, channels, atomics and threads of the coordination core: a seam for its interleaving tests.
 //!
-//! Normally these are the crates' own types and cost nothing. Under `--cfg shuttle` the tests of
-//! `src/model` get look-alikes whose every step a scheduler decides on.
+//! Normally these are the types of the crates themselves, and cost nothing. Under `--cfg shuttle`, the tests
+//! of `src/shuttle` replace them by types whose every step a scheduler decides.
 
 #[cfg(not(all(test, shuttle)))]
 pub(crate) use {
     crossbeam_channel as channel,
     parking_lot::{Condvar, Mutex, MutexGuard},
-    std::{sync::atomic, thread},
+    std::{sync::atomic, thread, thread_local},
 };
 
 #[cfg(all(test, shuttle))]
 pub(crate) use {
-    crate::model::{
+    crate::shuttle::{
         channel,
         sync::{Condvar, Mutex, MutexGuard},
     },
-    shuttle::{sync::atomic, thread},
+    shuttle::{sync::atomic, thread, thread_local},
 };

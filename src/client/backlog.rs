@@ -1,29 +1,31 @@
-//! The backlog: what was posted and the socket didn't take at once.
+//! The backlog: posted bytes that the socket did not take at once.
 //!
-//! Who flushes it: whoever holds the turn when it ends it, else the link (its watcher calls
-//! [`Flush::flush`]), else a thread that is started for it where the link can't.
+//! The active writer flushes it before it finishes. If there is none, the transport does: its reactor
+//! calls [`Flush::flush`] when there is room. If the transport cannot report room, a thread of its own
+//! writes the backlog.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use crate::client::output::{admit, Guard, Shared, State, CORK_LIMIT};
+use crate::client::state::{ClientShared, ClientState, Guard, CORK_LIMIT};
 use crate::closing::Closing;
-use crate::link::{Flush, Link};
-use crate::report::report;
+use crate::logging::warn;
+use crate::reactor::Flush;
+use crate::transport::Transport;
 
-/// A backlog that has drained gives a larger buffer back.
+/// A drained backlog gives a buffer back that is larger than this.
 const KEPT_BACKLOG: usize = 4 * 1024;
 
-impl Shared {
-    /// Sends one record and never blocks; the rest goes to the backlog.
+impl ClientShared {
+    /// Sends one record and never blocks. The backlog takes the rest.
     pub(crate) fn post(self: &Arc<Self>, data: &[u8]) -> io::Result<()> {
         let mut state = self.state.lock();
-        let link = admit(&state)?;
+        let transport = state.writable()?;
         let mut sent = 0;
-        if state.corks == 0 && !state.busy && state.backlog.is_empty() {
-            match link.try_write(&[IoSlice::new(data)]) {
+        if state.corks == 0 && !state.writer_active && state.backlog.is_empty() {
+            match transport.try_write(&[IoSlice::new(data)]) {
                 Ok(count) => sent = count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(self.lose(state, error)),
@@ -35,17 +37,17 @@ impl Shared {
             return Ok(());
         }
         let rest = &data[sent..];
-        if state.corks > 0 && !state.busy && state.backlog.len() + rest.len() > CORK_LIMIT {
-            // Nobody will send it before the cork is let go, however fast the peer reads.
-            let link = Arc::clone(admit(&state)?);
-            if let Err(error) = state.send_backlog(&*link) {
+        if state.corks > 0 && !state.writer_active && state.backlog.len() + rest.len() > CORK_LIMIT {
+            // No other thread sends it before the cork drops, however fast the peer reads.
+            let transport = Arc::clone(state.writable()?);
+            if let Err(error) = state.send_backlog(&*transport) {
                 return Err(self.lose(state, error));
             }
         }
-        if state.posted() + rest.len() > self.context.limits.max_backlog() {
+        let limit = self.context.limits.max_backlog();
+        if state.posted() + rest.len() > limit {
             drop(state);
             self.end(Closing::TooSlow, true);
-            let limit = self.context.limits.max_backlog();
             let message = format!("the backlog is over its limit of {limit} bytes (max_backlog)");
             return Err(io::Error::new(io::ErrorKind::WouldBlock, message));
         }
@@ -54,61 +56,61 @@ impl Shared {
         Ok(())
     }
 
-    /// Sees to it that the backlog goes out as the peer reads.
+    /// Makes sure that the backlog is sent as the peer reads.
     pub(super) fn flush_later(self: &Arc<Self>, mut state: Guard<'_>) {
-        if state.busy || state.corks > 0 || state.armed {
+        if state.writer_active || state.corks > 0 || state.flush_requested {
             return;
         }
-        let Some(link) = state.link.clone() else { return };
-        state.armed = true;
+        let Some(transport) = state.transport.clone() else { return };
+        state.flush_requested = true;
         drop(state);
         let weak: Weak<Self> = Arc::downgrade(self);
-        if link.flush_when_writable(weak) {
+        if transport.flush_when_writable(weak) {
             return;
         }
         let this = Arc::clone(self);
         let name = format!("backport-flusher-{}", self.id);
         if let Err(error) = self.context.threads.spawn(name, None, move || this.flush_blocking()) {
-            report!(Warn, "client {}: no thread to write its backlog: {error}", self.id);
+            warn!("client {}: cannot start a thread that writes the backlog: {error}", self.id);
             self.end(Closing::Lost(error), true);
         }
     }
 
-    /// Writes the backlog from a thread of its own, where a link can't say when there is room.
+    /// Writes the backlog on a thread of its own, for a transport that cannot report room.
     fn flush_blocking(self: &Arc<Self>) {
         let mut state = self.state.lock();
-        state.armed = false;
-        if !state.backlog.is_empty() && admit(&state).is_ok() {
-            // An error has ended the connection, which is all that there is to tell.
+        state.flush_requested = false;
+        if !state.backlog.is_empty() && state.writable().is_ok() {
+            // An error has ended the connection, and nobody waits for this result.
             drop(self.send(state, &mut []));
         }
     }
 }
 
-impl Flush for Shared {
+impl Flush for ClientShared {
     fn flush(&self) {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        // The writer, or the last cork, sees to it, and asks anew for what it leaves.
-        if state.busy || state.corks > 0 || state.aborted {
-            state.armed = false;
+        // The active writer or the last cork sends the backlog, and requests a flush for the rest.
+        if state.writer_active || state.corks > 0 || state.is_aborted() {
+            state.flush_requested = false;
             return;
         }
-        let Some(link) = state.link.clone() else { return };
-        match state.send_backlog(&*link) {
-            Ok(all) => state.armed = !all,
+        let Some(transport) = state.transport.clone() else { return };
+        match state.send_backlog(&*transport) {
+            Ok(all) => state.flush_requested = !all,
             Err(error) => drop(self.lose(guard, error)),
         }
     }
 }
 
-impl State {
-    /// Sends what there is room for; whether that was all. If not, the watcher tells when there is
-    /// room again.
-    fn send_backlog(&mut self, link: &dyn Link) -> io::Result<bool> {
+impl ClientState {
+    /// Sends as much of the backlog as there is room for, and returns whether that was all. If not, the
+    /// reactor reports when there is room again.
+    fn send_backlog(&mut self, transport: &dyn Transport) -> io::Result<bool> {
         while !self.backlog.is_empty() {
             let (first, second) = self.backlog.as_slices();
-            match link.try_write(&[IoSlice::new(first), IoSlice::new(second)]) {
+            match transport.try_write(&[IoSlice::new(first), IoSlice::new(second)]) {
                 Ok(count) => {
                     self.bytes_out += count as u64;
                     self.backlog.drain(..count);
@@ -128,20 +130,25 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::output::Context;
-    use crate::client::ClientId;
+    use crate::client::id::ClientId;
+    use crate::client::state::ClientContext;
     use crate::limits::Limits;
-    use crate::link::memory::{MemoryLink, Pipe};
     use crate::remote::Remote;
     use crate::threads::Threads;
+    use crate::transport::memory::{MemoryTransport, Pipe};
 
     /// Posts `count` bytes, flushes them as a peer reads, and says how much memory is kept.
     fn kept_after(count: usize) -> usize {
         let outward = Pipe::new(1000);
-        let link = MemoryLink { inward: Pipe::new(1), outward: Arc::clone(&outward), flush: Arc::default() };
-        let context = Context { limits: Arc::new(Limits::default()), threads: Threads::new() };
-        let shared =
-            Arc::new(Shared::new(ClientId::next(), Remote::Memory, Arc::new(link), Arc::new(context)));
+        let transport =
+            MemoryTransport { inward: Pipe::new(1), outward: Arc::clone(&outward), flush: Arc::default() };
+        let context = ClientContext { limits: Arc::new(Limits::default()), threads: Threads::new() };
+        let shared = Arc::new(ClientShared::new(
+            ClientId::next(),
+            Remote::Memory,
+            Arc::new(transport),
+            Arc::new(context),
+        ));
         shared.post(&vec![b'x'; count]).unwrap();
         let mut read = 0;
         while read < count {

@@ -1,31 +1,31 @@
-//! The cork: writes gather while a guard lives.
+//! The cork: a guard that gathers output while it lives.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use crate::client::output::Shared;
-use crate::report::{report, Escaped};
+use crate::client::state::ClientShared;
+use crate::logging::{debug, Escaped};
 
-/// Gathers a client's output while it lives. From [`Client::cork`](crate::Client::cork).
+/// Gathers the output of a client while it lives. Returned by [`Client::cork`](crate::Client::cork).
 ///
-/// Dropping it writes what was gathered, which may block as a write may; an error then ends the
-/// connection and is only logged. [`flush`](Corked::flush) tells it.
-#[must_use = "dropping the guard lets go of the cork"]
+/// The drop writes the gathered output, which may block like a write. An error then ends the connection
+/// and is only logged. Call [`flush`](Corked::flush) to get the error.
+#[must_use = "the drop of the guard sends the gathered output"]
 pub struct Corked<'a> {
-    shared: &'a Arc<Shared>,
+    shared: &'a Arc<ClientShared>,
 }
 
 impl<'a> Corked<'a> {
-    pub(crate) fn new(shared: &'a Arc<Shared>) -> Corked<'a> {
+    pub(crate) fn new(shared: &'a Arc<ClientShared>) -> Corked<'a> {
         shared.cork();
         Corked { shared }
     }
 
-    /// Writes what was gathered so far, as one piece. What is written from now on gathers again.
+    /// Writes the output that was gathered so far, as one piece. Later output is gathered again.
     ///
     /// # Errors
-    /// As [`Client::write`](crate::Client::write).
+    /// The same as for [`Client::write`](crate::Client::write).
     pub fn flush(&self) -> io::Result<()> {
         self.shared.write_gathered()
     }
@@ -34,7 +34,7 @@ impl<'a> Corked<'a> {
 impl Drop for Corked<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.shared.uncork() {
-            report!(Debug, "client {}: gathered output lost: {}", self.shared.id, Escaped(error));
+            debug!("client {}: gathered output is lost: {}", self.shared.id, Escaped(error));
         }
     }
 }

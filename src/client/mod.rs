@@ -1,100 +1,90 @@
-//! The client: one connected peer, as the server sees it. A cloneable handle that any thread may
-//! write to and close, and that may outlive the connection.
+//! The client: one connected peer, as the server sees it. A cloneable handle that any thread may write
+//! to and close, and that may outlive the connection.
 //!
-//! - [`output`] is the state behind it: one lock, and the write path.
-//! - [`backlog`] is what was posted and waits.
-//! - [`ending`] is how a connection ends: who may end it, why, and the last bytes.
-//! - [`cork`] gathers writes.
+//! - [`state`] is the state behind all handles of one client: one lock.
+//! - [`write`] is the write path, [`backlog`] holds posted bytes, and [`cork`] gathers writes.
+//! - [`close`] is how a connection ends: which thread may end it, the reason, and the last bytes.
 
 pub(crate) mod backlog;
+pub(crate) mod close;
 pub(crate) mod cork;
-pub(crate) mod ending;
-pub(crate) mod output;
+pub(crate) mod id;
+pub(crate) mod state;
+pub(crate) mod write;
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::client::cork::Corked;
-use crate::client::output::{Context, Shared};
+use crate::client::id::ClientId;
+use crate::client::state::{ClientContext, ClientShared};
 use crate::closing::Closing;
-use crate::framing::Framing;
-use crate::link::Link;
+use crate::frame::Framing;
 use crate::remote::Remote;
 use crate::stats::ClientStats;
+use crate::transport::Transport;
 
 /// One connected peer: a handle to write to it and to close it.
 ///
-/// Cloning is cheap, every clone is the same client. Any thread may use it, and it may be kept
-/// after the connection has ended: then writes fail with [`BrokenPipe`](io::ErrorKind::BrokenPipe),
-/// and nothing of the connection is held open.
+/// A clone is cheap and is the same client. Any thread may use a handle. A handle may be kept after the
+/// connection has ended: writes then fail with [`BrokenPipe`](io::ErrorKind::BrokenPipe), and the handle
+/// holds nothing of the connection open.
 ///
-/// *Never block:* [`post`](Client::post), [`close`](Client::close), [`abort`](Client::abort), and
-/// all that only asks. *May block, for at most the server's write timeout:*
-/// [`write`](Client::write), [`write_line`](Client::write_line),
-/// [`write_vectored_all`](Client::write_vectored_all), `write!`, `flush`, and letting go of a
-/// [`cork`](Client::cork).
+/// - *Never block:* [`post`](Client::post), [`close`](Client::close), [`abort`](Client::abort), and every
+///   method that only returns a value.
+/// - *May block, for at most the server's write timeout:* [`write`](Client::write),
+///   [`write_line`](Client::write_line), [`write_vectored_all`](Client::write_vectored_all),
+///   [`write_frame`](Client::write_frame), `write!`, `flush`, and the drop of a [`cork`](Client::cork).
 #[derive(Clone)]
 pub struct Client {
-    shared: Arc<Shared>,
-}
-
-/// A client's number: unique in the process, in the order in which clients connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientId(u64);
-
-impl ClientId {
-    pub(crate) fn next() -> ClientId {
-        /// Counted up by acceptors, for nothing but distinct numbers.
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        ClientId(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-impl fmt::Display for ClientId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
+    shared: Arc<ClientShared>,
 }
 
 impl Client {
-    pub(crate) fn new(id: ClientId, link: Arc<dyn Link>, remote: Remote, context: Arc<Context>) -> Client {
-        Client { shared: Arc::new(Shared::new(id, remote, link, context)) }
+    pub(crate) fn new(
+        id: ClientId,
+        transport: Arc<dyn Transport>,
+        remote: Remote,
+        context: Arc<ClientContext>,
+    ) -> Client {
+        Client { shared: Arc::new(ClientShared::new(id, remote, transport, context)) }
     }
 
-    /// The client's number, unique in the process.
+    /// Returns the client's number, which is unique in the process.
     #[must_use]
     pub fn id(&self) -> ClientId {
         self.shared.id
     }
 
-    /// Who is at the far end.
+    /// Returns the far end of the connection.
     #[must_use]
     pub fn remote(&self) -> &Remote {
-        &self.shared.remote
+        self.shared.remote()
     }
 
-    /// Writes all of `data` as one record: records from any number of threads never mix.
+    /// Writes all of `data` as one record. Records from any number of threads never mix.
     ///
-    /// Blocks while the peer's window is full, for at most the server's write timeout in all, also
-    /// against a peer that reads a byte at a time; then the connection ends
+    /// Blocks while the peer's window is full, for at most the server's write timeout in all. That also
+    /// holds if the peer reads one byte at a time. After the timeout the connection ends
     /// ([`TooSlow`](Closing::TooSlow)).
     ///
     /// # Errors
-    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) once the connection has ended or is closing (only
-    /// [`closing`](crate::Adapter::closing) itself may still write then),
-    /// [`TimedOut`](io::ErrorKind::TimedOut) after the write timeout, or what the system says of a
-    /// connection that was lost. After an error the connection is over.
+    /// The connection has ended, or it ends, after each of these errors.
+    ///
+    /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the connection has ended or is being closed. Only
+    ///   [`closing`](crate::Adapter::closing) itself may still write then.
+    /// - [`TimedOut`](io::ErrorKind::TimedOut) after the write timeout.
+    /// - The error of the system if the connection was lost.
     pub fn write(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
         self.shared.write(&[data.as_ref()])
     }
 
-    /// Writes `line` as one record, with a line feed after it unless it ends in one.
+    /// Writes `line` as one record. Adds a line feed unless it ends in one.
     ///
     /// # Errors
-    /// As [`write`](Client::write).
+    /// The same as for [`write`](Client::write).
     pub fn write_line(&self, line: impl AsRef<[u8]>) -> io::Result<()> {
         let line = line.as_ref();
         if line.ends_with(b"\n") {
@@ -104,11 +94,12 @@ impl Client {
         }
     }
 
-    /// Writes what is formatted as one record: `write!(client, "{name}: {text}")`. It formats first,
-    /// then writes once.
+    /// Writes formatted text as one record: `write!(client, "{name}: {text}")`. It formats everything
+    /// first and then writes once.
     ///
     /// # Errors
-    /// As [`write`](Client::write); before anything is written, if a formatter fails.
+    /// - If a formatter fails. Nothing is written then, and the connection goes on.
+    /// - Every error of [`write`](Client::write).
     pub fn write_fmt(&self, record: fmt::Arguments<'_>) -> io::Result<()> {
         if let Some(text) = record.as_str() {
             return self.write(text);
@@ -118,38 +109,44 @@ impl Client {
         self.write(text)
     }
 
-    /// Writes several parts as one record, with one system call where the peer's window takes it.
+    /// Writes several parts as one record. Makes one system call if the peer's window takes everything.
     ///
     /// # Errors
-    /// As [`write`](Client::write).
+    /// The same as for [`write`](Client::write).
     pub fn write_vectored_all(&self, parts: &[&[u8]]) -> io::Result<()> {
         self.shared.write(parts)
     }
 
-    /// Writes `payload` in a frame of this kind, as one record.
+    /// Writes `payload` as one frame of this framing, which is one record.
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a payload that can't be framed so (nothing
-    /// is written, and the connection goes on), else as [`write`](Client::write).
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if the payload does not fit into a frame. Nothing
+    ///   is written then, and the connection goes on.
+    /// - Every error of [`write`](Client::write).
     pub fn write_frame<F: Framing + ?Sized>(&self, framing: &F, payload: impl AsRef<[u8]>) -> io::Result<()> {
         framing.encode(payload.as_ref(), &mut |parts| self.shared.write(parts))
     }
 
-    /// Sends `data` as one record and never blocks: what the socket doesn't take at once waits in
-    /// the client's backlog, in order with the writes, and goes out as the peer reads.
+    /// Sends `data` as one record and never blocks.
+    ///
+    /// If the socket does not take everything at once, the rest waits in the client's backlog. It keeps
+    /// its order with the writes, and it is sent as the peer reads.
     ///
     /// # Errors
-    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) once the connection has ended or is closing;
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when the backlog would grow over the server's
-    /// limit: the connection ends then ([`TooSlow`](Closing::TooSlow)), what was waiting is dropped.
+    /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the connection has ended or is being closed.
+    /// - [`WouldBlock`](io::ErrorKind::WouldBlock) if the backlog would exceed the server's
+    ///   [limit](crate::TcpServer::max_backlog). The connection ends then
+    ///   ([`TooSlow`](Closing::TooSlow)), and the backlog is dropped.
+    /// - The error of the system if the connection was lost.
     pub fn post(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
         self.shared.post(data.as_ref())
     }
 
-    /// Gathers what is written, by any thread, until the guard drops or
-    /// [`flush`](Corked::flush)es: then it goes out in one piece. Corks nest; the last one lets go.
+    /// Gathers the output of all threads until the guard drops or [`flush`](Corked::flush) is called.
+    /// Then it is sent as one piece.
     ///
-    /// Gathered output over 64 KiB goes out early, so that memory stays bounded.
+    /// Corks can be nested. Output is sent when the outermost guard drops. If more than 64 KiB are
+    /// gathered, they are sent earlier, so that memory stays bounded.
     ///
     /// ```
     /// # struct Table;
@@ -159,48 +156,67 @@ impl Client {
     ///     for row in 0..100 {
     ///         client.write_line(row.to_string())?;
     ///     }
-    ///     corked.flush()?; // one system call; dropping the guard does it too, and can't tell errors
+    ///     corked.flush()?; // one system call; the drop of the guard would not return an error
     ///     Ok(())
     /// }
     /// # }
     /// ```
-    #[must_use = "dropping the guard lets go of the cork"]
+    #[must_use = "the drop of the guard sends the gathered output"]
     pub fn cork(&self) -> Corked<'_> {
         Corked::new(&self.shared)
     }
 
-    /// Closes the connection gracefully. Returns at once; a second call does nothing.
+    /// Closes the connection gracefully. Returns at once. A second call does nothing.
     ///
-    /// May be called from anywhere, every callback included. What was written before is delivered
-    /// to a peer that keeps reading. No [`receiving`](crate::Adapter::receiving) starts once this
-    /// has returned; one that runs, or is being called at that moment by the client's thread, goes on
-    /// to its end, then [`closing`](crate::Adapter::closing) is called, which may write a last word.
+    /// It may be called from anywhere, also from every callback. Output that was written before is
+    /// delivered to a peer that keeps reading.
+    ///
+    /// No [`receiving`](crate::Adapter::receiving) starts after this has returned. If one is running, it
+    /// finishes first. Then [`closing`](crate::Adapter::closing) is called, which may still write.
     pub fn close(&self) {
         self.shared.end(Closing::ByServer, false);
     }
 
-    /// Ends the connection at once; pending output is dropped, and the peer sees a reset (or the end,
-    /// if its kernel had taken everything already).
+    /// Ends the connection at once and drops pending output. Returns at once.
     ///
-    /// Returns at once and may be called from anywhere. `closing` still runs, and can't write.
+    /// It may be called from anywhere. The peer sees a reset, or the end if its kernel has taken all
+    /// output already. `closing` still runs and cannot write.
     pub fn abort(&self) {
         self.shared.end(Closing::ByServer, true);
     }
 
-    /// Whether the connection has ended, or was told to.
+    /// Returns `true` if the connection has ended or was asked to end. Writes are refused then.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.shared.is_ended()
+        self.shared.is_output_ended()
     }
 
-    /// What the client has counted.
+    /// Returns the figures of this client.
     #[must_use]
     pub fn stats(&self) -> ClientStats {
         self.shared.stats()
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<ClientShared> {
         &self.shared
+    }
+
+    /// Asks the connection to end gracefully for `reason`.
+    pub(crate) fn end(&self, reason: Closing) {
+        self.shared.end(reason, false);
+    }
+
+    /// Asks the connection to end for `reason` and drops pending output.
+    pub(crate) fn end_now(&self, reason: Closing) {
+        self.shared.end(reason, true);
+    }
+
+    pub(crate) fn is_input_ended(&self) -> bool {
+        self.shared.is_input_ended()
+    }
+
+    pub(crate) fn set_bytes_in(&self, total: u64) {
+        self.shared.set_bytes_in(total);
     }
 
     pub(crate) fn connected_since(&self) -> Instant {
@@ -212,14 +228,17 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("id", &self.shared.id.0)
-            .field("remote", &self.shared.remote)
+            .field("remote", self.remote())
             .field("closed", &self.is_closed())
             .finish()
     }
 }
 
-/// `write!(&client, …)` sends one record: it formats first, then writes once. `flush` sends what a
-/// cork has gathered, and waits for what was posted; mostly there is neither.
+/// Each call of `write` sends one record. `write!(&client, …)` formats everything first and then sends
+/// one record, too.
+///
+/// `flush` sends the output that a cork has gathered, and waits until posted bytes have gone out. Usually
+/// there are neither.
 impl io::Write for &Client {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         Client::write(self, data)?;
@@ -245,7 +264,7 @@ impl io::Write for &Client {
     }
 }
 
-/// As for `&Client`.
+/// The same as for `&Client`.
 impl io::Write for Client {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         io::Write::write(&mut &*self, data)

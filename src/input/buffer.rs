@@ -110,7 +110,7 @@ impl Buffer {
 mod tests {
     use super::*;
 
-    /// Reads `bytes` as a link would, as far as there is room.
+    /// Reads `bytes` as a transport would, as far as there is room.
     fn read(buffer: &mut Buffer, bytes: &[u8]) -> usize {
         let room = buffer.room();
         let count = room.len().min(bytes.len());

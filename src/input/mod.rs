@@ -1,65 +1,75 @@
-//! The input of one client: its bytes, read by the worker's thread, with a buffer that grows with
-//! the traffic and is given back before a long wait.
+//! The input of one client. The thread that serves the client reads it, into a buffer that grows with
+//! the traffic and that is given back before a long wait.
 
 mod buffer;
 pub(crate) mod stream;
 
 use std::fmt;
 use std::io::{self, BufRead, Read};
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::closing::Closing;
 use crate::error::{duplicate, Result};
-use crate::framing::Framing;
+use crate::frame::Framing;
 use crate::input::buffer::Buffer;
 use crate::input::stream::Stream;
-use crate::link::{Link, PATIENCE};
-use crate::report::report;
+use crate::limits::Limits;
+use crate::logging::trace;
+use crate::reactor::WAIT_SLICE;
+use crate::transport::{Received, Transport};
 
 /// The shortest time that a read may take.
-const MOMENT: Duration = Duration::from_millis(1);
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// The bytes of one client, for [`Adapter::serving`](crate::Adapter::serving).
 ///
-/// Reading blocks until the peer sends something. It comes to the end of input when the peer ends
-/// its side, and also when the client is closed from this side, whatever is still unread then. A
-/// read that waits longer than the server's idle timeout ends the connection and fails with
-/// [`TimedOut`](io::ErrorKind::TimedOut).
+/// A read blocks until the peer sends something. It meets the end of input when the peer ends its
+/// output. It also meets the end when the client is closed from this side, whatever is still unread
+/// then. If a read waits longer than the server's idle timeout, the connection ends and the read fails
+/// with [`TimedOut`](io::ErrorKind::TimedOut).
 ///
-/// Besides [`chunk`](Input::chunk) and [`frame`](Input::frame) it is [`Read`] and [`BufRead`]:
-/// `read_line`, `read_exact`, `lines`, and whatever takes a reader. Mind that `read_line` grows its
-/// string without a limit; `input.take(limit).read_line(…)` sets one, and so does
-/// `input.frame(&mut Lines::default())`. All of these may be mixed: none reads ahead of what it gives.
+/// Besides [`chunk`](Input::chunk) and [`frame`](Input::frame), an input implements [`Read`] and
+/// [`BufRead`]: `read_line`, `read_exact`, `lines` and every function that takes a reader. All of these
+/// may be mixed, because none of them consumes more than it returns.
+///
+/// `read_line` grows its string without a limit. Use `input.take(limit).read_line(…)` or
+/// `input.frame(&mut Lines::default())` to set one.
 pub struct Input {
     client: Client,
-    link: Arc<dyn Link>,
+    transport: Arc<dyn Transport>,
+    limits: Arc<Limits>,
     buffer: Buffer,
+    /// How many bytes were read in all. The client publishes it.
+    bytes_in: u64,
     end_of_input: bool,
     deadline: Option<Instant>,
-    /// How long reads have waited in vain that ended at a deadline, since something came.
+    /// How long reads have waited without success since the last byte arrived. A read adds to it when it
+    /// ends at a deadline.
     waited: Duration,
 }
 
 impl Input {
-    pub(crate) fn new(client: Client, link: Arc<dyn Link>) -> Input {
+    pub(crate) fn new(client: Client, transport: Arc<dyn Transport>, limits: Arc<Limits>) -> Input {
         Input {
             client,
-            link,
+            transport,
+            limits,
             buffer: Buffer::new(),
+            bytes_in: 0,
             end_of_input: false,
             deadline: None,
             waited: Duration::ZERO,
         }
     }
 
-    /// Waits for bytes and gives what is there, as it came; `None` at the end of input.
+    /// Waits for bytes and returns all that have arrived. Returns `None` at the end of input.
     ///
     /// # Errors
-    /// What the system says of a connection that was lost, or
-    /// [`TimedOut`](io::ErrorKind::TimedOut) after the idle timeout: the connection is over then.
+    /// - [`TimedOut`](io::ErrorKind::TimedOut) after the idle timeout. The connection has ended then.
+    /// - `TimedOut` from the [deadline](Input::set_deadline) on. The connection goes on.
+    /// - The error of the system if the connection was lost.
     pub fn chunk(&mut self) -> io::Result<Option<&[u8]>> {
         if !self.fill()? {
             return Ok(None);
@@ -68,18 +78,19 @@ impl Input {
         Ok(Some(self.buffer.take(0..count, count)))
     }
 
-    /// Waits for a frame and gives it, without its framing; `None` at the end of input.
+    /// Waits for a frame and returns its payload. Returns `None` at the end of input.
     ///
-    /// Another framing may follow at the next call, or raw bytes: what comes behind the frame stays
-    /// unread. After an error of a [deadline](Input::set_deadline) the same framing goes on where it
-    /// was; bytes that are read in other ways in between would confuse it.
+    /// The next call may use another framing or read plain bytes, because the bytes after the frame stay
+    /// unread. After an error of a [deadline](Input::set_deadline) the same framing can go on. Bytes
+    /// that are read in another way before that would confuse it.
     ///
     /// # Errors
-    /// What [`chunk`](Input::chunk) may fail with, and what the framing says of bytes that are no
-    /// frame: a [`FrameError`](crate::framing::FrameError), of the crate's own framings.
+    /// - Every error of [`chunk`](Input::chunk).
+    /// - The error of the framing if the bytes are no frame. The crate's own framings return a
+    ///   [`FrameError`](crate::framing::FrameError).
     pub fn frame<F: Framing + ?Sized>(&mut self, framing: &mut F) -> Result<Option<&[u8]>> {
         let frame = loop {
-            if self.client.is_closed() {
+            if self.client.is_input_ended() {
                 return Ok(None);
             }
             let unread = self.buffer.unread();
@@ -96,34 +107,35 @@ impl Input {
         Ok(Some(self.buffer.take(frame.payload, frame.used)))
     }
 
-    /// Lets reads fail with [`TimedOut`](io::ErrorKind::TimedOut) from `deadline` on, until it is
-    /// set anew. The connection goes on after such an error. Default: `None`, which waits as long as
-    /// the server's idle timeout lets it.
+    /// Lets reads fail with [`TimedOut`](io::ErrorKind::TimedOut) from `deadline` on. The connection
+    /// goes on after such an error, and the deadline stays until this is called again.
+    ///
+    /// Default: `None`, which leaves only the idle timeout of the server.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
     }
 
-    /// This input and its client as one stream, for libraries that want [`Read`] and
-    /// [`Write`](io::Write) in one. What they leave unread is here again afterwards.
+    /// Returns this input and its client as one stream, for libraries that read and write the same
+    /// value. Bytes that such a library leaves unread are here again afterwards.
     pub fn stream(&mut self) -> Stream<'_> {
         Stream::new(self)
     }
 
-    /// Whether the peer has ended its side.
+    /// Returns whether the peer has ended its output.
     pub(crate) fn is_at_end(&self) -> bool {
         self.end_of_input
     }
 
-    /// Sees to it that there is something to consume. False at the end of input.
+    /// Waits until there is something to consume. Returns `false` at the end of input.
     fn fill(&mut self) -> io::Result<bool> {
-        if self.buffer.len() == 0 && !self.end_of_input && !self.client.is_closed() {
+        if self.buffer.len() == 0 && !self.end_of_input && !self.client.is_input_ended() {
             self.read_more()?;
         }
-        // Asked after the read: what came while the client was closed is not for the adapter.
-        Ok(self.buffer.len() > 0 && !self.client.is_closed())
+        // Asked after the read, because bytes that arrive during a close are not for the adapter.
+        Ok(self.buffer.len() > 0 && !self.client.is_input_ended())
     }
 
-    /// Waits for more bytes, the end of input, or the client's end.
+    /// Waits for more bytes, for the end of input, or until the client is closed.
     fn read_more(&mut self) -> io::Result<()> {
         let mut since = None;
         loop {
@@ -134,41 +146,43 @@ impl Input {
                     return Err(error);
                 }
             };
-            match self.link.read(self.buffer.room(), limit) {
-                Ok(0) => {
-                    // What a kick has ended may go on at the peer.
-                    self.end_of_input = !self.client.is_closed();
-                    return Ok(());
-                }
-                Ok(count) => {
+            match self.transport.read(self.buffer.room(), limit) {
+                Ok(Received::Bytes(count)) => {
                     self.note(count);
                     return Ok(());
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(Received::EndOfInput) => {
+                    self.end_of_input = true;
+                    return Ok(());
+                }
+                Ok(Received::Interrupted) if self.client.is_input_ended() => return Ok(()),
+                Ok(Received::Interrupted | Received::TimedOut) => {}
                 Err(error) => {
-                    self.client.shared().end(Closing::Lost(duplicate(&error)), false);
+                    self.client.end(Closing::Lost(duplicate(&error)));
                     return Err(error);
                 }
             }
-            if self.client.is_closed() {
+            if self.client.is_input_ended() {
                 return Ok(());
             }
             self.buffer.relax();
         }
     }
 
-    /// How long the next read may take, of a wait that goes on `since` then. The clock is asked only
-    /// where something limits it, so that the common read costs no more than the system call.
+    /// Returns how long the next read may take. `since` is when the whole wait began.
+    ///
+    /// The clock is asked only if there is a limit, so the common read costs nothing beside the system
+    /// call.
     fn limit(&self, since: &mut Option<Instant>) -> io::Result<Option<Duration>> {
-        let mut limit = self.client.shared().context.limits.idle_timeout();
+        let mut limit = self.limits.idle_timeout();
         if let Some(idle) = limit {
             let left = match *since {
                 Some(since) => idle.saturating_sub(self.waited + since.elapsed()),
-                // It looks once in any case.
-                None => idle.saturating_sub(self.waited).max(MOMENT),
+                // The first read is made in any case.
+                None => idle.saturating_sub(self.waited).max(SHORTEST_WAIT),
             };
             if left.is_zero() {
-                return Err(self.idle_for(idle));
+                return Err(self.end_idle(idle));
             }
             since.get_or_insert_with(Instant::now);
             limit = Some(left);
@@ -176,13 +190,14 @@ impl Input {
         if let Some(deadline) = self.deadline {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(too_late());
+                let message = "nothing more came from the peer by the deadline";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
             }
             limit = Some(limit.map_or(left, |limit| limit.min(left)));
         }
         if self.buffer.is_oversized() {
-            // It is given back if the wait turns out a long one.
-            limit = Some(limit.map_or(PATIENCE, |limit| limit.min(PATIENCE)));
+            // The buffer is given back if this turns out to be a long wait.
+            limit = Some(limit.map_or(WAIT_SLICE, |limit| limit.min(WAIT_SLICE)));
         }
         Ok(limit)
     }
@@ -190,21 +205,16 @@ impl Input {
     fn note(&mut self, count: usize) {
         self.waited = Duration::ZERO;
         self.buffer.fill(count);
-        let bytes_in = &self.client.shared().bytes_in;
-        // This thread is the only one that writes it.
-        bytes_in.store(bytes_in.load(Ordering::Relaxed) + count as u64, Ordering::Relaxed);
-        report!(Trace, "client {}: {count} bytes", self.client.id());
+        self.bytes_in += count as u64;
+        self.client.set_bytes_in(self.bytes_in);
+        trace!("client {}: {count} bytes", self.client.id());
     }
 
-    fn idle_for(&self, limit: Duration) -> io::Error {
-        self.client.shared().end(Closing::Idle, false);
+    fn end_idle(&self, limit: Duration) -> io::Error {
+        self.client.end(Closing::Idle);
         let message = format!("nothing came from the peer within {limit:?} (idle_timeout)");
         io::Error::new(io::ErrorKind::TimedOut, message)
     }
-}
-
-fn too_late() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "nothing more came from the peer by the deadline")
 }
 
 impl Read for Input {

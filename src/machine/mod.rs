@@ -1,11 +1,12 @@
-//! The machine: what it has, how it runs, and the order in which it stops.
+//! The machine: its handle, for the user.
 //!
-//! - [`hub`] is what its handles and its running thread share.
-//! - [`run`] is the running thread, the one reader of the control channel ([`crate::control`]) and the
-//!   only place that decides about shutdown.
+//! - [`shared`] is the state that all handles share with the thread in `run`.
+//! - [`run`] is that thread: it reads the [control channel](crate::event) and decides about shutdown.
+//! - [`running`] is a machine that runs on a thread of its own.
 
-mod hub;
 mod run;
+pub(crate) mod running;
+mod shared;
 
 use std::fmt;
 use std::io;
@@ -16,54 +17,59 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use crate::adapter::Adapter;
-use crate::control::Event;
 use crate::error::Result;
-use crate::machine::hub::{Hub, Stage};
-use crate::running::Running;
+use crate::event::Event;
+use crate::machine::run::Run;
+use crate::machine::shared::{MachineShared, Stage};
 use crate::scheduler::interval::Interval;
 use crate::scheduler::time::ManualTime;
 use crate::scheduler::{Command, Work};
+use crate::server::control::Control;
 use crate::server::handle::ServerHandle;
 use crate::server::stdio::StdioServer;
 use crate::server::tcp::{TcpHandle, TcpServer};
-use crate::server::{Control, Server};
+use crate::server::Server;
 use crate::stats::MachineStats;
 use crate::sync::atomic::Ordering;
 
 /// Runs servers and intervals, and coordinates their end.
 ///
-/// Cloneable: every clone is the same machine, and any thread may use it. It installs no signal
-/// handler; [`Backport::run`](crate::Backport::run) does that around one.
+/// A clone is the same machine, and any thread may use it. A machine installs no signal handler;
+/// [`Backport::run`](crate::Backport::run) does that around one.
 ///
 /// # Stopping
 ///
-/// A machine stops when it is told to, or when its last server has stopped. (One that never had a
-/// server stops when its last interval has.) Then, in this order: listeners close, so that new
-/// clients are refused; intervals are cancelled; callbacks that run run to their end; each client is
-/// closed as by [`Client::close`](crate::Client::close), with the reason
-/// [`Stopping`](crate::Closing::Stopping), and its `closing` may still write a goodbye; every thread
-/// is joined; `run` returns. After the drain timeout (5 s) or a second stop, the sockets that are
-/// left are aborted. A thread that is stuck in user code cannot be killed: `run` then returns an
-/// error that says which.
+/// A machine stops when it is asked to, or when its last server has ended. A machine that never had a server
+/// stops when its last interval has ended. The stop takes these steps, in this order:
 ///
-/// A machine runs once. `run` again is an error; `run` after a stop returns `Ok` at once. Dropping
-/// the last handle of a machine is a stop; one that never ran lets go of all that it had bound. (A
-/// factory or job that holds a clone of its own machine keeps that from happening; it is `stop`
-/// that ends such a machine.)
+/// 1. The listeners close, so new clients are refused. Intervals are cancelled.
+/// 2. Running callbacks finish.
+/// 3. Each client is closed like by [`Client::close`](crate::Client::close), with the reason
+///    [`Stopping`](crate::Closing::Stopping). Its `closing` may still write a goodbye.
+/// 4. Every thread ends and is joined, and `run` returns.
+///
+/// After the drain timeout (5 s) or a second stop, the remaining sockets are aborted. A thread that is stuck
+/// in user code cannot be killed. `run` then returns an error that names it.
+///
+/// A machine runs once. A second `run` is an error. A `run` after a stop returns `Ok` at once.
+///
+/// The drop of the last handle is a stop. If the machine never ran, it then releases everything that it has
+/// bound. A factory or a job that holds a clone of its own machine prevents this drop. Call `stop` to end
+/// such a machine.
 #[derive(Clone)]
 pub struct Machine {
-    hub: Arc<Hub>,
-    /// Shared by the user's handles alone: its drop is the last handle's.
+    shared: Arc<MachineShared>,
+    /// Shared only by the user's handles, so its drop is the drop of the last handle.
     _owner: Arc<Owner>,
 }
 
 struct Owner {
-    hub: Arc<Hub>,
+    shared: Arc<MachineShared>,
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.hub.stop_once();
+        self.shared.stop_once();
     }
 }
 
@@ -74,39 +80,41 @@ impl Default for Machine {
 }
 
 impl Machine {
-    /// A machine with nothing on it.
+    /// Makes a machine without servers and intervals.
     #[must_use]
     pub fn new() -> Machine {
-        let hub = Hub::new();
-        let owner = Owner { hub: Arc::clone(&hub) };
-        Machine { hub, _owner: Arc::new(owner) }
+        let shared = MachineShared::new();
+        let owner = Owner { shared: Arc::clone(&shared) };
+        Machine { shared, _owner: Arc::new(owner) }
     }
 
-    /// Puts a server on the machine: it binds now, and serves from when the machine runs, which may
-    /// be now.
+    /// Prepares a server. It binds its sockets now, and serves as soon as the machine runs.
     ///
     /// # Errors
-    /// What keeps the server from running; errors about an address name it. Also if the machine has
-    /// stopped.
+    /// - The error that keeps the server from running. An error about an address names the address.
+    /// - If the machine is stopping or has stopped.
     pub fn prepare<S: Server>(&self, server: S) -> io::Result<S::Handle> {
-        // Present until its threads are: a server that starts none has ended when this drops.
-        let (core, presence) = self.hub.enter(short_name::<S>())?;
-        let prepared = server.prepare(Control::new(Arc::clone(&core), self.hub.engine.clone()));
+        let (state, guard) = self.shared.register(short_name::<S>())?;
+        let prepared = server.prepare(Control::new(Arc::clone(&state), self.shared.engine.clone()));
         if prepared.is_ok() {
-            self.hub.registry.lock().had_server = true;
+            self.shared.registry.lock().had_server = true;
         } else {
-            self.hub.leave(core.id());
-            core.stop();
+            self.shared.unregister(state.id());
+            state.close_listeners();
         }
-        drop(presence);
+        // A server that has started no thread has ended when this drops.
+        drop(guard);
         prepared
     }
 
-    /// Prepares a TCP server on every address that `address` resolves to and this computer has, with
-    /// the defaults of [`TcpServer`]. `factory` makes the adapter of each client, on that client's thread.
+    /// Prepares a TCP server with the defaults of [`TcpServer`]. It listens on every address that `address`
+    /// resolves to and that this computer has.
+    ///
+    /// `factory` makes the adapter of each client, on that client's thread.
     ///
     /// # Errors
-    /// If the address doesn't resolve or can't be listened on; the error names it.
+    /// - If the address does not resolve, or if nothing can listen on it. The error names the address.
+    /// - If the machine is stopping or has stopped.
     pub fn prepare_tcp_server<A: Adapter>(
         &self,
         address: impl ToSocketAddrs + fmt::Debug,
@@ -115,10 +123,11 @@ impl Machine {
         self.prepare(TcpServer::new(address, factory))
     }
 
-    /// Prepares a server on the process's own standard input and output; see [`StdioServer`].
+    /// Prepares a server on the process's own standard input and output. [`StdioServer`] describes it.
     ///
     /// # Errors
-    /// If there is one in the process already.
+    /// - If the process has such a server already.
+    /// - If the machine is stopping or has stopped.
     pub fn prepare_stdio_server<A: Adapter>(
         &self,
         factory: impl Fn() -> A + Send + Sync + 'static,
@@ -126,15 +135,17 @@ impl Machine {
         self.prepare(StdioServer::new(factory))
     }
 
-    /// Runs `job` every `period`, on the scheduler's thread, from one period after now (or after the
-    /// machine begins to run) until it is stopped.
+    /// Runs `job` every `period` until the interval is stopped, on the scheduler's thread.
     ///
-    /// The rate is fixed, on the monotonic clock: no drift, no overlap, and ticks that a slow job has
-    /// missed are skipped. All intervals share one thread, so a slow job delays the others. A job
-    /// that panics is logged and cancelled. A period beyond the clock's range never ticks. On a
-    /// machine that has stopped, the interval is stopped.
+    /// The first run comes one period from now, or one period after the machine begins to run. The rate is
+    /// fixed on the monotonic clock: it does not drift, and runs do not overlap. Runs that a slow job has
+    /// missed are skipped. All intervals share one thread, so a slow job delays the others. A job that
+    /// panics is logged and cancelled.
     ///
-    /// [`testing::Clock`](crate::testing::Clock) tests what it does without waiting for it.
+    /// If the period is too large for the clock, the job never runs. If the machine has already stopped,
+    /// this returns an interval that is already stopped.
+    ///
+    /// [`testing::Clock`](crate::testing::Clock) lets a test run such a job without waiting.
     ///
     /// # Panics
     /// If `period` is zero.
@@ -144,85 +155,76 @@ impl Machine {
         job: impl FnMut(&Interval) + Send + 'static,
     ) -> Interval {
         assert!(!period.is_zero(), "the period of an interval must not be zero");
-        self.hub.scheduler.add(Work::Every(period, Box::new(job)))
+        self.shared.scheduler.add(Work::Every(period, Box::new(job)))
     }
 
-    /// Runs `job` once, on the scheduler's thread, `delay` after now (or after the machine begins to
-    /// run), unless it is stopped before.
+    /// Runs `job` once on the scheduler's thread, unless it is stopped before. It runs `delay` from now, or
+    /// `delay` after the machine begins to run.
     pub fn prepare_timeout(&self, delay: Duration, job: impl FnOnce() + Send + 'static) -> Interval {
-        self.hub.scheduler.add(Work::Once(delay, Some(Box::new(job))))
+        self.shared.scheduler.add(Work::Once(delay, Some(Box::new(job))))
     }
 
-    /// Lets the jobs go by a time that is moved by hand. `None` once the machine has begun to run.
+    /// Lets the jobs follow a time that a test moves. Returns `None` if the machine has begun to run.
     pub(crate) fn set_manual_time(&self) -> Option<(Arc<ManualTime>, Sender<Command>)> {
-        let prepared = self.hub.registry.lock().stage == Stage::Prepared;
-        prepared.then(|| self.hub.scheduler.set_manual())
+        let prepared = self.shared.registry.lock().stage == Stage::Prepared;
+        prepared.then(|| self.shared.scheduler.set_manual())
     }
 
-    /// Runs the machine on this thread until it has stopped. With nothing prepared it returns at
-    /// once.
+    /// Runs the machine on this thread until it has stopped. Returns at once if nothing is prepared.
     ///
     /// # Errors
-    /// An [`Error`](crate::Error): `AlreadyRunning`, `AlreadyRan`; `Thread` if it could not begin;
-    /// `Server` if a server ended because its listener went bad; `Stuck` if threads did not come back
-    /// in time.
+    /// An [`Error`](crate::Error):
+    ///
+    /// - `AlreadyRunning` or `AlreadyRan` if this is not the first run.
+    /// - `Thread` if a prepared thread could not be started.
+    /// - `Server` if a server has ended because its listener became unusable.
+    /// - `Stuck` if a thread did not return from user code in time.
     pub fn run(&self) -> Result {
-        self.hub.begin()?.run()
+        Run::claim(&self.shared)?.run()
     }
 
-    /// Runs the machine on a thread of its own, and returns. Dropping what it returns stops the
-    /// machine and waits for it.
-    ///
-    /// # Errors
-    /// An [`Error`](crate::Error): `AlreadyRunning`, `AlreadyRan`, or `Thread`.
-    pub fn start(&self) -> Result<Running> {
-        let run = self.hub.begin()?;
-        Running::start(self.clone(), move || run.run())
-            .inspect_err(|_| self.hub.give_up())
-            .map_err(Into::into)
-    }
-
-    /// Stops the machine gracefully, as [above](Machine#stopping). Returns at once, and may be called
-    /// from anywhere. A second call is a [`stop_now`](Machine::stop_now).
+    /// Stops the machine gracefully, as described [above](Machine#stopping). Returns at once, and may be
+    /// called from anywhere. A second call acts like [`stop_now`](Machine::stop_now).
     pub fn stop(&self) {
-        self.hub.stop();
+        self.shared.stop();
     }
 
-    /// Stops it unless that was done. As [`stop`](Machine::stop), which is a hard stop then.
+    /// Stops the machine like [`stop`](Machine::stop), unless it was stopped before.
     pub(crate) fn stop_once(&self) {
-        self.hub.stop_once();
+        self.shared.stop_once();
     }
 
-    /// Stops the machine without waiting for its peers: sockets are aborted, what is not delivered
-    /// yet is dropped. Callbacks that run still run to their end, and every `closing` is called.
-    /// Returns at once.
+    /// Stops the machine without waiting for peers. Returns at once.
+    ///
+    /// Sockets are aborted, and output that is not delivered yet is dropped. Running callbacks still finish,
+    /// and every `closing` is called.
     pub fn stop_now(&self) {
-        self.hub.tell(Event::StopNow);
+        self.shared.send(Event::StopNow);
     }
 
-    /// Whether it was told to stop, or has stopped.
+    /// Returns `true` if the machine was asked to stop or has stopped.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.hub.stopped.load(Ordering::Acquire)
+        self.shared.stopping.load(Ordering::Acquire)
     }
 
-    /// Sets how long clients and callbacks get to end gracefully, from the moment of the stop.
-    /// Default: 5 s. A change counts until the stop begins.
+    /// Sets how long clients and callbacks get to end gracefully, from the moment of the stop. A change after
+    /// the stop has begun has no effect. Default: 5 s.
     pub fn set_drain_timeout(&self, limit: Duration) {
-        *self.hub.drain_timeout.lock() = limit;
+        *self.shared.drain_timeout.lock() = limit;
     }
 
-    /// The servers that have not ended, in the order in which they were prepared.
+    /// Returns the servers that have not ended, in the order in which they were prepared.
     #[must_use]
     pub fn servers(&self) -> Vec<ServerHandle> {
-        self.hub.servers().into_iter().map(ServerHandle::new).collect()
+        self.shared.servers().into_iter().map(ServerHandle::new).collect()
     }
 
-    /// What it has counted.
+    /// Returns the figures of this machine and its servers.
     #[must_use]
     pub fn stats(&self) -> MachineStats {
         let (servers, past) = {
-            let registry = self.hub.registry.lock();
+            let registry = self.shared.registry.lock();
             (registry.servers.clone(), registry.past)
         };
         let mut clients = past;
@@ -231,8 +233,8 @@ impl Machine {
         }
         MachineStats {
             servers: servers.len(),
-            intervals: self.hub.scheduler.pending(),
-            threads: self.hub.engine.threads.count(),
+            intervals: self.shared.scheduler.pending(),
+            threads: self.shared.engine.threads.count(),
             clients,
         }
     }
@@ -247,7 +249,7 @@ impl fmt::Debug for Machine {
     }
 }
 
-/// The server's name until it says another: the last part of its type's.
+/// Returns the first name of a server: the last part of the name of its type.
 fn short_name<S>() -> String {
     let name = std::any::type_name::<S>();
     let name = name.split('<').next().unwrap_or(name);

@@ -1,83 +1,121 @@
-//! The running machine: the one reader of the control channel ([`crate::control`]) and the only place
-//! that decides about shutdown. It holds no lock while it waits.
+//! The running machine: the only reader of the [control channel](crate::event), and the only place that
+//! decides about shutdown. It holds no lock while it waits.
+//!
+//! [`Run::stop`] is the order of a stop, from top to bottom.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::control::{Event, ServerId};
 use crate::error::{Error, Result};
-use crate::machine::hub::{Hub, Stage};
-use crate::report::{self, report, Escaped};
+use crate::event::{Event, ServerId};
+use crate::logging::{self, error, info, Escaped};
+use crate::machine::shared::{MachineShared, Stage};
 use crate::sync::atomic::Ordering;
 use crate::sync::channel::Receiver;
 
-/// What aborted sockets and the last threads get after that, and the drops of threads' locals.
+/// How long aborted clients and the last threads get after the drain timeout.
 const GRACE: Duration = Duration::from_millis(400);
-/// What the log gets to catch up before `run` returns; after a stop that took all its time, at most
-/// until half a second is over.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long `run` waits for the log before it returns. After a stop that took all its time, the whole of
+/// `SECOND_GRACE` after the drain timeout is the limit.
+const LOG_FLUSH: Duration = Duration::from_secs(1);
 const SECOND_GRACE: Duration = Duration::from_millis(450);
 /// A limit that is safe to add to the clock.
-const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A machine that runs.
 pub(super) struct Run {
-    pub(super) hub: Arc<Hub>,
-    pub(super) events: Option<Receiver<Event>>,
+    shared: Arc<MachineShared>,
+    /// `None` if the machine was stopped before it ran.
+    events: Option<Receiver<Event>>,
 }
 
 impl Run {
+    /// Claims the run of a machine.
+    pub(super) fn claim(shared: &Arc<MachineShared>) -> Result<Run, Error> {
+        let mut registry = shared.registry.lock();
+        match registry.stage {
+            Stage::Prepared => registry.stage = Stage::Running,
+            Stage::Running | Stage::Stopping => return Err(Error::AlreadyRunning),
+            Stage::Stopped if registry.ran => return Err(Error::AlreadyRan),
+            // The machine was stopped before it ran, so there is nothing to do.
+            Stage::Stopped => {}
+        }
+        let runs = registry.stage == Stage::Running;
+        registry.ran |= runs;
+        drop(registry);
+        // The thread that has stopped it may still release the receiver, so only a run takes it.
+        let events = if runs { shared.receiver.lock().take() } else { None };
+        Ok(Run { shared: Arc::clone(shared), events })
+    }
+
+    /// Runs the machine until it has stopped.
     pub(super) fn run(mut self) -> Result {
         let Some(events) = self.events.take() else { return Ok(()) };
-        let hub = &*self.hub;
-        let mut failure = None;
-        let limit = match hub.engine.threads.open() {
-            Ok(()) => self.watch(&events, &mut failure),
+        let mut control = ControlThread::new(&self.shared, events);
+        let limit = match self.shared.engine.threads.open() {
+            Ok(()) => control.serve(),
             Err((name, source)) => {
-                failure = Some(Error::Thread { name, source });
+                control.failure = Some(Error::Thread { name, source });
                 Duration::ZERO
             }
         };
-        hub.stopped.store(true, Ordering::Release);
-        hub.registry.lock().stage = Stage::Stopping;
-        report!(Info, "the machine stops");
-        let start = Instant::now();
-        let stuck = self.drain(&events, limit, &mut failure);
-        let left = {
-            let mut registry = hub.registry.lock();
-            registry.stage = Stage::Over;
-            let left = std::mem::take(&mut registry.servers);
-            left.iter().for_each(|server| registry.past.add(&server.stats()));
-            left
-        };
-        drop(left);
-        report!(Info, "the machine has stopped");
-        let left = (limit.min(FOR_EVER) + SECOND_GRACE).saturating_sub(start.elapsed());
-        report::flush(left.clamp(LAST_WORDS / 20, LAST_WORDS));
-        match stuck.or(failure) {
-            Some(error) => Err(error.into()),
-            None => Ok(()),
+        control.stop(limit)
+    }
+}
+
+/// The thread in `run`.
+struct ControlThread<'a> {
+    shared: &'a MachineShared,
+    events: Receiver<Event>,
+    /// The first failure of a server.
+    failure: Option<Error>,
+    /// The last thread has ended.
+    threads_ended: bool,
+    /// When the present phase of the stop is over: first the graceful one, then the hard one.
+    deadline: Instant,
+    phase: Phase,
+}
+
+/// The phases of a stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Clients end by themselves.
+    Graceful,
+    /// Sockets were aborted.
+    Hard,
+    /// Nothing is waited for any more.
+    GivenUp,
+}
+
+impl ControlThread<'_> {
+    fn new(shared: &MachineShared, events: Receiver<Event>) -> ControlThread<'_> {
+        ControlThread {
+            shared,
+            events,
+            failure: None,
+            threads_ended: false,
+            deadline: Instant::now(),
+            phase: Phase::Graceful,
         }
     }
 
-    /// Reacts to events until it is time to stop; how long the stop may take.
-    fn watch(&self, events: &Receiver<Event>, failure: &mut Option<Error>) -> Duration {
+    /// Reacts to events until it is time to stop. Returns how long the graceful stop may take.
+    fn serve(&mut self) -> Duration {
         while !self.is_done() {
-            match events.recv() {
+            match self.events.recv() {
                 Ok(Event::Stop) | Err(_) => break,
                 Ok(Event::StopNow) => return Duration::ZERO,
-                Ok(Event::ServerEnded(id)) => self.ended(id, failure),
-                Ok(Event::JobEnded | Event::ThreadsEnded) => {}
+                Ok(event) => self.react(event),
             }
         }
-        *self.hub.drain_timeout.lock()
+        *self.shared.drain_timeout.lock()
     }
 
-    /// Whether nothing is left that keeps the machine running: a server, or, where there never was
-    /// one, an interval. From then on no server can be prepared.
+    /// Returns whether nothing keeps the machine running any more: no server, or no interval if there never
+    /// was a server. From then on no server can be prepared.
     fn is_done(&self) -> bool {
-        let jobs = self.hub.scheduler.pending();
-        let mut registry = self.hub.registry.lock();
+        let jobs = self.shared.scheduler.pending();
+        let mut registry = self.shared.registry.lock();
         let done = registry.servers.is_empty() && (registry.had_server || jobs == 0);
         if done {
             registry.stage = Stage::Stopping;
@@ -85,52 +123,114 @@ impl Run {
         done
     }
 
-    /// A server leaves the machine.
-    fn ended(&self, id: ServerId, failure: &mut Option<Error>) {
-        let Some(server) = self.hub.leave(id) else { return };
-        let name = server.name();
-        report!(Info, "server {} has ended", Escaped(&name));
-        if let (Some(source), None) = (server.take_failure(), &failure) {
-            *failure = Some(Error::Server { name, source });
+    /// Stops everything in order: gracefully for `limit` or until a second stop, then at once.
+    fn stop(mut self, limit: Duration) -> Result {
+        let (shared, start) = (self.shared, Instant::now());
+        shared.stopping.store(true, Ordering::Release);
+        shared.registry.lock().stage = Stage::Stopping;
+        info!("the machine stops");
+        self.deadline = start + limit.min(YEAR);
+
+        // The listeners close, so that new clients are refused. Intervals are cancelled.
+        for server in shared.servers() {
+            server.close_listeners();
+        }
+        shared.scheduler.stop();
+        self.wait_until(|_| shared.servers().iter().all(|server| !server.has_listeners()));
+
+        // The clients are closed, and end after their callbacks.
+        for server in shared.servers() {
+            server.end_clients();
+        }
+        self.wait_until(|_| shared.servers().is_empty());
+
+        // The helper threads end: parked workers, the reactor, the scheduler.
+        shared.stop_threads();
+        self.wait_until(|control| control.threads_ended);
+
+        // Every thread has ended now and is joined, or it is stuck in user code.
+        let stuck = shared.engine.threads.join();
+        let error = self.stuck_error(stuck, start.elapsed()).or(self.failure);
+        release_servers(shared);
+        info!("the machine has stopped");
+        let left = (limit.min(YEAR) + SECOND_GRACE).saturating_sub(start.elapsed());
+        logging::flush(left.clamp(LOG_FLUSH / 20, LOG_FLUSH));
+        error.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Reacts to events until `done`. At the deadline or after a second stop it aborts all clients, and waits
+    /// a little longer. Then it gives up.
+    fn wait_until(&mut self, done: impl Fn(&Self) -> bool) {
+        while self.phase != Phase::GivenUp && !done(self) {
+            match (self.events.recv_deadline(self.deadline), self.phase) {
+                (Ok(Event::Stop | Event::StopNow) | Err(_), Phase::Graceful) => self.abort(),
+                (Err(_), _) => self.phase = Phase::GivenUp,
+                (Ok(event), _) => self.react(event),
+            }
         }
     }
 
-    /// Stops everything: gracefully for `limit`, or until it is told to stop again, then at once.
-    /// What is stuck after that is the error.
-    fn drain(&self, events: &Receiver<Event>, limit: Duration, failure: &mut Option<Error>) -> Option<Error> {
-        let (hub, start) = (&*self.hub, Instant::now());
-        for server in hub.servers() {
-            server.stop();
+    fn abort(&mut self) {
+        self.phase = Phase::Hard;
+        self.deadline = Instant::now() + GRACE;
+        for server in self.shared.servers() {
+            server.abort_clients();
         }
-        hub.scheduler.stop();
-        let mut deadline = start + limit.min(FOR_EVER);
-        let mut aborted = false;
-        loop {
-            if hub.servers().is_empty() {
-                hub.send_home();
+        self.shared.stop_threads();
+    }
+
+    /// Reacts to an event, as the table of the control channel says.
+    fn react(&mut self, event: Event) {
+        match event {
+            // The stop is under way already.
+            Event::Stop | Event::StopNow => {}
+            Event::StopServer(id) => self.close_listeners(id),
+            Event::ServerFailed(id, source) => {
+                let name = self.shared.server(id).map(|server| server.name()).unwrap_or_default();
+                self.failure.get_or_insert(Error::Server { name, source });
+                self.close_listeners(id);
             }
-            match events.recv_deadline(deadline) {
-                Ok(Event::ServerEnded(id)) => self.ended(id, failure),
-                Ok(Event::ThreadsEnded) => break,
-                Ok(Event::JobEnded) => {}
-                Ok(Event::Stop | Event::StopNow) if aborted => {}
-                Err(_) if aborted => break,
-                Ok(Event::Stop | Event::StopNow) | Err(_) => {
-                    aborted = true;
-                    deadline = Instant::now() + GRACE;
-                    for server in hub.servers() {
-                        server.abort();
-                    }
-                    hub.send_home();
+            Event::ListenersClosed(id) => {
+                if let Some(server) = self.shared.server(id) {
+                    server.end_clients();
                 }
             }
+            Event::ServerEnded(id) => {
+                let Some(server) = self.shared.unregister(id) else { return };
+                // A server that has ended by itself has not called its hooks yet.
+                server.close_listeners();
+                info!("server {} has ended", Escaped(server.name()));
+            }
+            // `serve` looks at the jobs itself.
+            Event::JobEnded => {}
+            Event::ThreadsEnded => self.threads_ended = true,
         }
-        let stuck = hub.engine.threads.join(deadline.max(Instant::now() + GRACE));
+    }
+
+    fn close_listeners(&self, id: ServerId) {
+        let Some(server) = self.shared.server(id) else { return };
+        server.close_listeners();
+        if !server.has_listeners() {
+            server.end_clients();
+        }
+    }
+
+    fn stuck_error(&self, stuck: Vec<String>, waited: Duration) -> Option<Error> {
         if stuck.is_empty() {
             return None;
         }
-        let threads = hub.describe(stuck);
-        report!(Error, "stuck in user code: {}", Escaped(threads.join(", ")));
-        Some(Error::Stuck { threads, waited: start.elapsed() })
+        let threads = self.shared.describe(stuck);
+        error!("stuck in user code: {}", Escaped(threads.join(", ")));
+        Some(Error::Stuck { threads, waited })
     }
+}
+
+/// Drops the servers that have not ended, and keeps their figures.
+fn release_servers(shared: &MachineShared) {
+    let left = shared.servers();
+    let stats: Vec<_> = left.iter().map(|server| server.stats()).collect();
+    let mut registry = shared.registry.lock();
+    registry.stage = Stage::Stopped;
+    registry.servers.clear();
+    stats.iter().for_each(|stats| registry.past.add(stats));
 }

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{unbounded, Receiver, Sender};
 use parking_lot::Mutex;
 
-use crate::control::{Event, Events};
-use crate::fence::fence;
-use crate::report::{report, Escaped};
+use crate::catch_panic::catch_panic;
+use crate::event::{Event, Events};
+use crate::logging::{error, Escaped};
 use crate::scheduler::interval::Interval;
 use crate::scheduler::schedule::{Due, Schedule};
 use crate::scheduler::time::{ManualTime, Time};
@@ -131,7 +131,7 @@ impl Scheduler {
             // The receiver has gone, so whatever is sent to it ends at once; on a machine that has
             // stopped that is how it should be.
             if !self.stopped.load(Ordering::Acquire) {
-                report!(Error, "no thread for intervals: {error}");
+                error!("no thread for intervals: {error}");
             }
         }
     }
@@ -199,17 +199,17 @@ impl Runner {
         entry.interval.tick();
         let outcome = match &mut entry.work {
             Work::Once(_, job) => {
-                let outcome = job.take().map_or(Ok(()), fence);
+                let outcome = job.take().map_or(Ok(()), catch_panic);
                 entry.interval.end();
                 outcome
             }
             Work::Every(_, job) => {
                 let interval = &entry.interval;
-                fence(|| job(interval))
+                catch_panic(|| job(interval))
             }
         };
         if let Err(message) = outcome {
-            report!(Error, "an interval panicked and is cancelled: {}", Escaped(message));
+            error!("an interval panicked and is cancelled: {}", Escaped(message));
             entry.interval.end();
         }
         match entry.work {
@@ -222,8 +222,8 @@ impl Runner {
 
     /// A job leaves.
     fn end(&self, entry: Entry) {
-        if let Err(message) = fence(move || drop(entry)) {
-            report!(Error, "a panic in the drop of an interval's job: {}", Escaped(message));
+        if let Err(message) = catch_panic(move || drop(entry)) {
+            error!("a panic in the drop of an interval's job: {}", Escaped(message));
         }
         // No one listens once the machine has given up on a stuck thread.
         drop(self.events.send(Event::JobEnded));

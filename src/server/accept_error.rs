@@ -1,29 +1,29 @@
-//! What an error of `accept(2)` means for the acceptor, sorted by what is to be done about it.
+//! The errors of `accept(2)`, sorted by what the acceptor does after them.
 
 use std::io;
 
-/// What to do after an error.
+/// What the acceptor does after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Remedy {
-    /// That connection died in the queue (or a signal came): take the next.
+pub(crate) enum AcceptAction {
+    /// A connection died in the queue, or a signal came: it takes the next one.
     Skip,
-    /// Descriptors or memory are short, or something unknown: try again after a while.
+    /// Descriptors or memory are short, or the error is unknown: it tries again after a pause.
     BackOff,
-    /// The listener itself is bad and stays so.
+    /// The listener itself is unusable and stays so: the server ends.
     GiveUp,
 }
 
 /// Sorts an error of `accept`.
-pub(crate) fn remedy(error: &io::Error) -> Remedy {
+pub(crate) fn accept_action(error: &io::Error) -> AcceptAction {
     if let io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset =
         error.kind()
     {
-        return Remedy::Skip;
+        return AcceptAction::Skip;
     }
     match error.raw_os_error() {
-        Some(code) if DEAD_CONNECTION.contains(&code) => Remedy::Skip,
-        Some(code) if DEAD_LISTENER.contains(&code) => Remedy::GiveUp,
-        _ => Remedy::BackOff,
+        Some(code) if DEAD_CONNECTION.contains(&code) => AcceptAction::Skip,
+        Some(code) if DEAD_LISTENER.contains(&code) => AcceptAction::GiveUp,
+        _ => AcceptAction::BackOff,
     }
 }
 
@@ -48,7 +48,7 @@ const DEAD_CONNECTION: &[i32] = &[
 #[cfg(unix)]
 const DEAD_LISTENER: &[i32] = &[libc::EBADF, libc::EINVAL, libc::ENOTSOCK, libc::EFAULT];
 
-/// Winsock's error codes: `WSAENETDOWN` is the end of the network subsystem there.
+/// Winsock's error codes. `WSAENETDOWN` means there that the whole network subsystem has failed.
 #[cfg(not(unix))]
 const DEAD_CONNECTION: &[i32] = &[10054, 10053, 10060, 10065];
 #[cfg(not(unix))]
@@ -59,18 +59,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sorts_by_what_is_to_be_done() {
-        let remedy = |code| remedy(&io::Error::from_raw_os_error(code));
+    fn each_error_has_its_action() {
+        let action = |code| accept_action(&io::Error::from_raw_os_error(code));
         for code in
             [libc::EINTR, libc::ECONNABORTED, libc::EPROTO, libc::ENETDOWN, libc::ETIMEDOUT, libc::EPERM]
         {
-            assert_eq!(remedy(code), Remedy::Skip, "{code}");
+            assert_eq!(action(code), AcceptAction::Skip, "{code}");
         }
         for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EIO] {
-            assert_eq!(remedy(code), Remedy::BackOff, "{code}");
+            assert_eq!(action(code), AcceptAction::BackOff, "{code}");
         }
         for code in [libc::EBADF, libc::EINVAL, libc::ENOTSOCK] {
-            assert_eq!(remedy(code), Remedy::GiveUp, "{code}");
+            assert_eq!(action(code), AcceptAction::GiveUp, "{code}");
         }
     }
 }

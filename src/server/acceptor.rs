@@ -1,52 +1,42 @@
-//! The acceptor: one thread for each address of a server, which accepts and hands over, and never
-//! runs user code.
+//! The acceptor: one thread for each address of a server. It accepts connections and hands each one to a
+//! session. It never runs user code.
 //!
-//! It blocks in [`Listener::accept`], which the stop of the server ends, or waits for the server's
-//! bell while it may not accept: suspended, full, backing off. Whom it has accepted meanwhile waits
-//! with it, as the others do in the kernel's queue. It ends when the server stops or its listener
-//! goes bad for good; its listener closes first, then the clients.
+//! It blocks in [`Listener::accept`], which the stop of the server ends. While it may not accept, it waits
+//! until the server's state changes: when the server is suspended or full, and during a back-off. A
+//! connection that it has already accepted waits in the acceptor then, the others in the kernel's queue.
+//! The thread ends when the server stops or when its listener is unusable.
 //!
-//! **When descriptors run out** it leaves who comes in the kernel's queue and tries again after a
-//! pause of a second at most. It doesn't shed them with the old trick (keep a spare descriptor, close
-//! it, accept, close, open the spare again): a lack that clients would have waited out becomes an
-//! error for each of them, and those that try again at once make it a loop. Who waits in the queue is
-//! served when a descriptor comes free; a queue that is full is the kernel's to answer. All that this
-//! thread needs for waiting, warning and stopping it has from its start.
+//! **When descriptors run out**, the acceptor leaves new connections in the kernel's queue, and tries again
+//! after a pause of at most one second. A connection in the queue is served when a descriptor comes free,
+//! and if the queue is full, the kernel answers. There is an old trick to shed connections: close a spare
+//! descriptor, accept, close, open the spare again. It is not used here, because it turns a shortage that
+//! clients would have waited out into an error for each of them. Clients that try again at once turn that
+//! into a loop. The acceptor has everything that it needs for waits, warnings and its stop from the start.
 
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::report::{report, Escaped};
-use crate::server::accept_error::{remedy, Remedy};
-use crate::server::core::{Listening, Seat, ServerCore};
+use crate::logging::{debug, warn, Escaped};
+use crate::server::accept_error::{accept_action, AcceptAction};
+use crate::server::listener::{Accepted, Listener};
+use crate::server::permit::{ListenerGuard, Permit};
+use crate::server::state::ServerState;
 
-/// The first and the longest pause after an error that wants one.
+/// The first and the longest pause after an error that calls for one.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
-/// So many dead connections in a row are taken for an error that wants a pause.
+/// More dead connections in a row than this are treated as an error that calls for a pause.
 const SKIPS: u32 = 64;
-
-/// Something that clients can be accepted from.
-pub(crate) trait Listener: Send + 'static {
-    /// What comes in.
-    type Arrival;
-
-    /// What ends the wait of `accept`, and all its waits from then on, whenever that is called.
-    fn interrupter(&self) -> Box<dyn FnOnce() + Send>;
-
-    /// Waits for one and takes it from the queue. Any error once it was interrupted.
-    fn accept(&mut self) -> io::Result<Self::Arrival>;
-}
 
 /// Accepts for one server, from one listener.
 pub(crate) struct Acceptor<L> {
     listener: L,
-    core: Arc<ServerCore>,
+    server: Arc<ServerState>,
     back_off: Option<BackOff>,
     skips: u32,
-    /// Dropped last: the listener is closed by then.
-    _listening: Listening,
+    /// Dropped last, because the listener must be closed by then.
+    _guard: ListenerGuard,
 }
 
 struct BackOff {
@@ -55,80 +45,80 @@ struct BackOff {
 }
 
 impl<L: Listener> Acceptor<L> {
-    pub(crate) fn new(core: &Arc<ServerCore>, listener: L) -> Acceptor<L> {
-        core.on_stop(listener.interrupter());
-        let listening = core.listen();
-        Acceptor { listener, core: Arc::clone(core), back_off: None, skips: 0, _listening: listening }
+    pub(crate) fn new(server: &Arc<ServerState>, listener: L) -> Acceptor<L> {
+        server.on_stop(listener.interrupter());
+        let guard = ListenerGuard::new(server);
+        Acceptor { listener, server: Arc::clone(server), back_off: None, skips: 0, _guard: guard }
     }
 
-    /// Accepts until the server stops. `welcome` hands an arrival over and doesn't wait for it; its
-    /// error has cost that arrival.
-    pub(crate) fn run(mut self, welcome: impl Fn(Seat, L::Arrival) -> io::Result<()>) {
+    /// Accepts until the server stops. `serve` hands a connection to a session and does not wait for it.
+    /// If `serve` fails, that connection is lost.
+    pub(crate) fn run(mut self, serve: impl Fn(Permit, Accepted<L::Socket>) -> io::Result<()>) {
         while self.await_room() {
             match self.listener.accept() {
-                Ok(arrival) => {
+                Ok(accepted) => {
                     (self.back_off, self.skips) = (None, 0);
-                    let Some(seat) = self.await_seat() else {
-                        self.core.counters.refused.fetch_add(1, Ordering::Relaxed);
+                    let Some(permit) = self.await_permit() else {
+                        self.server.counters.refused.fetch_add(1, Ordering::Relaxed);
                         return;
                     };
-                    if let Err(error) = welcome(seat, arrival) {
-                        self.core.counters.refused.fetch_add(1, Ordering::Relaxed);
-                        if !self.core.is_stopping() {
+                    if let Err(error) = serve(permit, accepted) {
+                        self.server.counters.refused.fetch_add(1, Ordering::Relaxed);
+                        if !self.server.is_stopping() {
                             self.warn(format_args!("a client could not be served: {error}"));
                         }
                     }
                 }
-                Err(_) if self.core.is_stopping() => return,
-                // A signal: no matter how many come, nobody has to wait for that.
+                Err(_) if self.server.is_stopping() => return,
+                // A signal interrupted the call. Many signals are no reason for a pause.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    if remedy(&error) == Remedy::GiveUp {
-                        return self.core.fail(error);
+                Err(error) => match accept_action(&error) {
+                    AcceptAction::GiveUp => return self.server.request_stop_after(error),
+                    action => {
+                        self.server.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
+                        if action == AcceptAction::Skip && self.skips < SKIPS {
+                            self.skips += 1;
+                            debug!("a connection died before it was accepted: {error}");
+                        } else {
+                            self.back_off(&error);
+                        }
                     }
-                    self.core.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
-                    if remedy(&error) == Remedy::Skip && self.skips < SKIPS {
-                        self.skips += 1;
-                        report!(Debug, "a connection died before it was accepted: {error}");
-                    } else {
-                        self.back_off(&error);
-                    }
-                }
+                },
             }
         }
     }
 
-    /// Blocks until one may be accepted. False once the server stops.
+    /// Blocks until one more client may come. Returns `false` if the server stops.
     fn await_room(&self) -> bool {
-        self.wait_for(|| self.core.has_room().then_some(())).is_some()
+        self.wait_for(|| self.server.has_room().then_some(())).is_some()
     }
 
-    /// Blocks until there is a place for whom was accepted. `None` once the server stops.
-    fn await_seat(&self) -> Option<Seat> {
-        self.wait_for(|| self.core.seat())
+    /// Blocks until there is a permit for the accepted connection. Returns `None` if the server stops.
+    fn await_permit(&self) -> Option<Permit> {
+        self.wait_for(|| Permit::take(&self.server))
     }
 
-    /// Blocks while the server is suspended, backs off, or lacks the room that `take` is after.
+    /// Blocks while the server is suspended, during a back-off, and until `take` returns something.
     fn wait_for<T>(&self, take: impl Fn() -> Option<T>) -> Option<T> {
         loop {
-            let rings = self.core.bell.rings();
-            if self.core.is_stopping() {
+            let seen = self.server.changed.count();
+            if self.server.is_stopping() {
                 return None;
             }
             let mut until = self.back_off.as_ref().map(|back_off| back_off.until);
             until = until.filter(|until| *until > Instant::now());
-            if until.is_none() && !self.core.is_suspended() {
+            if until.is_none() && !self.server.is_suspended() {
                 if let Some(taken) = take() {
                     return Some(taken);
                 }
-                if !self.core.is_stopping() {
+                if !self.server.is_stopping() {
                     self.warn(format_args!(
-                        "{} clients are served, more may wait; raise it with max_clients",
-                        self.core.limits().max_clients()
+                        "{} clients are served, more may wait; max_clients raises the limit",
+                        self.server.limits().max_clients()
                     ));
                 }
             }
-            self.core.bell.wait(rings, until);
+            self.server.changed.wait(seen, until);
         }
     }
 
@@ -139,9 +129,9 @@ impl<L: Listener> Acceptor<L> {
     }
 
     fn warn(&self, message: std::fmt::Arguments<'_>) {
-        if let Some(more) = self.core.warnings.admit(Instant::now()) {
-            let name = self.core.name();
-            report!(Warn, "server {}: {message} ({more} such warnings held back)", Escaped(name));
+        if let Some(more) = self.server.warnings.allow(Instant::now()) {
+            let name = self.server.name();
+            warn!("server {}: {message} ({more} such warnings held back)", Escaped(name));
         }
     }
 }

@@ -1,107 +1,113 @@
-//! The handle of a server: what the user sees of it, and how to stop it alone.
+//! The handle of a server, for the user.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::server::core::ServerCore;
+use crate::server::state::ServerState;
 use crate::stats::ServerStats;
 
-/// A server on a machine. Cloneable; dropping it leaves the server as it is. No method blocks.
+/// A server on a machine. No method blocks.
+///
+/// A clone is the same server. The drop of a handle does not stop the server.
 #[derive(Clone)]
 pub struct ServerHandle {
-    core: Arc<ServerCore>,
+    state: Arc<ServerState>,
 }
 
 impl ServerHandle {
-    pub(crate) fn new(core: Arc<ServerCore>) -> ServerHandle {
-        ServerHandle { core }
+    pub(crate) fn new(state: Arc<ServerState>) -> ServerHandle {
+        ServerHandle { state }
     }
 
-    /// What the server is called in the log: `tcp 127.0.0.1:8000`, `stdio`, or what its
-    /// [`Control::set_name`](crate::Control::set_name) said.
+    /// Returns the name of the server in the log: `tcp 127.0.0.1:8000`, `stdio`, or the name that
+    /// [`Control::set_name`](crate::Control::set_name) has set.
     #[must_use]
     pub fn name(&self) -> String {
-        self.core.name()
+        self.state.name()
     }
 
-    /// The clients that it serves now, in the order in which they connected.
+    /// Returns the present clients, in the order in which they connected.
     #[must_use]
     pub fn clients(&self) -> Vec<Client> {
-        self.core.clients()
+        self.state.clients()
     }
 
-    /// How many clients it serves now.
+    /// Returns the number of present clients.
     #[must_use]
     pub fn client_count(&self) -> usize {
-        self.core.client_count()
+        self.state.client_count()
     }
 
-    /// [`post`](Client::post)s `data` to every client, and says how many took it. One that can't is
-    /// not waited for and keeps no other from it.
+    /// [Posts](Client::post) `data` to every client, and returns how many accepted it. A client that does
+    /// not accept it delays no other.
     pub fn broadcast(&self, data: impl AsRef<[u8]>) -> usize {
         let data = data.as_ref();
-        self.core.clients().iter().filter(|client| client.post(data).is_ok()).count()
+        self.state.clients().iter().filter(|client| client.post(data).is_ok()).count()
     }
 
-    /// Stops accepting until [`resume`](ServerHandle::resume): clients that connect meanwhile wait
-    /// in the kernel's queue. Those that are served go on.
+    /// Stops accepting until [`resume`](ServerHandle::resume) is called. New clients wait in the kernel's
+    /// queue until then. Present clients are served as before.
     pub fn suspend(&self) {
-        self.core.suspend(true);
+        self.state.suspend(true);
     }
 
-    /// Accepts again.
+    /// Accepts clients again.
     pub fn resume(&self) {
-        self.core.suspend(false);
+        self.state.suspend(false);
     }
 
-    /// Whether it was told not to accept.
+    /// Returns `true` if the server is suspended.
     #[must_use]
     pub fn is_suspended(&self) -> bool {
-        self.core.is_suspended()
+        self.state.is_suspended()
     }
 
-    /// Stops this server alone, gracefully: it closes its listeners, then its clients
-    /// ([`Stopping`](crate::Closing::Stopping)), and leaves the machine when the last has gone; the
-    /// last server stops the machine. Returns at once; a second call does nothing.
+    /// Stops this server alone, gracefully. Returns at once. A second call does nothing.
+    ///
+    /// The server closes its listeners, then its clients ([`Stopping`](crate::Closing::Stopping)). It
+    /// leaves the machine when the last client has ended. The last server that leaves stops the machine.
+    /// If the machine does not run yet, the listeners close when it does.
     pub fn stop(&self) {
-        self.core.stop();
+        self.state.request_stop();
     }
 
-    /// Whether it was told to stop, or has ended.
+    /// Returns `true` if the server was asked to stop or has ended.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.core.is_stopping()
+        self.state.is_stopping()
     }
 
-    /// What it has counted.
+    /// Returns the figures of this server.
     #[must_use]
     pub fn stats(&self) -> ServerStats {
-        self.core.stats()
+        self.state.stats()
     }
 
-    /// Changes how many clients it serves at once, at least 1. Those that are served go on.
+    /// Changes [how many clients](crate::TcpServer::max_clients) are served at once. The minimum is 1.
+    /// Present clients are served as before.
     pub fn set_max_clients(&self, limit: usize) {
-        self.core.limits().set_max_clients(limit);
-        self.core.bell.ring();
+        self.state.limits().set_max_clients(limit);
+        self.state.changed.notify();
     }
 
-    /// Changes the [idle timeout](crate::TcpServer::idle_timeout), for waits that begin from now on.
-    /// `None` is none; zero is a millisecond.
+    /// Changes the [idle timeout](crate::TcpServer::idle_timeout) for waits that begin from now on. `None`
+    /// turns it off. Zero counts as one millisecond.
     pub fn set_idle_timeout(&self, limit: Option<Duration>) {
-        self.core.limits().set_idle_timeout(limit);
+        self.state.limits().set_idle_timeout(limit);
     }
 
-    /// Changes the [write timeout](crate::TcpServer::write_timeout), for writes that begin from now on.
-    /// Zero ends a client that has no room for all of a write, give or take a tenth of a second.
+    /// Changes the [write timeout](crate::TcpServer::write_timeout) for writes that begin from now on.
+    /// Zero ends a client that has no room for a whole write, to within a tenth of a second.
     pub fn set_write_timeout(&self, limit: Duration) {
-        self.core.limits().set_write_timeout(limit);
+        self.state.limits().set_write_timeout(limit);
     }
 
-    /// Changes how many bytes may wait in a client's backlog, for posts from now on.
+    /// Changes [how many bytes](crate::TcpServer::max_backlog) may wait in a client's backlog, for posts
+    /// from now on.
     pub fn set_max_backlog(&self, limit: usize) {
-        self.core.limits().set_max_backlog(limit);
+        self.state.limits().set_max_backlog(limit);
     }
 }
 

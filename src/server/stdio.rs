@@ -1,4 +1,4 @@
-//! The stdio server: one client, who is whoever started the process.
+//! The stdio server: its only client is the process that has started this one.
 
 use std::fmt;
 use std::io;
@@ -6,29 +6,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use crate::adapter::Adapter;
-use crate::link::stdio::StdioLink;
-use crate::link::Link;
 use crate::remote::Remote;
+use crate::server::control::Control;
 use crate::server::handle::ServerHandle;
-use crate::server::{Control, Server};
-use crate::worker::Host;
+use crate::server::listener::Accepted;
+use crate::server::permit::Permit;
+use crate::server::session::Sessions;
+use crate::server::Server;
+use crate::threads::pool::Job;
+use crate::transport::{StdioTransport, Transport};
 
 /// A server on the process's own standard input and output, for
 /// [`Machine::prepare`](crate::Machine::prepare).
 ///
-/// It has one client ([`Remote::Stdio`]), from the start of the machine to the end of stdin, which
-/// ends the server. Only one in a process; nothing else should read stdin or write to stdout
-/// meanwhile. On Unix a stop takes effect at once with stdin idle.
+/// It has one client ([`Remote::Stdio`]), from the start of the machine to the end of stdin. The end of
+/// stdin ends the server. There can be only one in a process, and nothing else should read stdin or write
+/// to stdout until it has ended. On Unix a stop takes effect at once, although stdin is idle.
 ///
-/// A write to a closed pipe is an error, as Rust programs ignore SIGPIPE. One that has given it its
-/// default effect back ends there, as filters do.
+/// A write to a closed pipe is an error, because Rust programs ignore SIGPIPE. If a program has restored
+/// the default action of SIGPIPE, such a write ends the process, as it does for a filter.
 #[must_use = "a server does nothing until it is prepared on a machine"]
 pub struct StdioServer<F> {
     factory: F,
 }
 
 impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> StdioServer<F> {
-    /// `factory` makes the one adapter, on the client's thread.
+    /// Makes a server. `factory` makes the one adapter, on the client's thread.
     pub fn new(factory: F) -> StdioServer<F> {
         StdioServer { factory }
     }
@@ -39,21 +42,17 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Server for StdioServer<F>
 
     fn prepare(self, control: Control) -> io::Result<ServerHandle> {
         let taken = Taken::take().ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::AddrInUse,
-                "there is a stdio server in this process already; stop it first",
-            )
+            io::Error::new(io::ErrorKind::AddrInUse, "this process has a stdio server already; stop it first")
         })?;
         control.set_name("stdio");
-        let engine = control.engine();
-        let (pool, threads) = (Arc::clone(&engine.pool), Arc::clone(&engine.threads));
-        let core = Arc::clone(control.core());
-        let host = Arc::new(Host::new(Arc::clone(&core), pool, threads, self.factory, None));
-        let link = StdioLink::new(Arc::clone(&engine.watcher))?;
+        let socket = StdioTransport::new(Arc::clone(&control.engine().reactor))?;
+        let connect = |socket| -> Arc<dyn Transport> { Arc::<StdioTransport>::new(socket) };
+        let sessions = Arc::new(Sessions::new(&control, self.factory, connect));
+        let server = Arc::clone(control.state());
         control.spawn("stdio", move || {
-            // The client's own thread: there is but one.
-            if let Some(seat) = core.seat() {
-                host.admit(seat, move || (Arc::new(link) as Arc<dyn Link>, Remote::Stdio)).run();
+            // This thread serves the only client itself.
+            if let Some(permit) = Permit::take(&server) {
+                sessions.session(permit, Accepted { socket, remote: Remote::Stdio }).run();
             }
             drop(taken);
         })?;
@@ -67,15 +66,15 @@ impl<F> fmt::Debug for StdioServer<F> {
     }
 }
 
-/// The process's standard input and output, taken.
+/// A guard that says that standard input and output of the process are in use.
 struct Taken;
 
-/// Set and cleared by [`Taken`] alone.
+/// Set and cleared only by [`Taken`].
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 impl Taken {
     fn take() -> Option<Taken> {
-        // Made only if it is ours: its drop gives it back.
+        // The guard is made only if it was free, because its drop clears the mark.
         (!TAKEN.swap(true, Ordering::AcqRel)).then(|| Taken)
     }
 }

@@ -1,4 +1,4 @@
-//! The TCP server: a builder, its handle, and the glue between the listeners and the workers.
+//! The TCP server: a builder, its handle, and the glue between listeners and sessions.
 
 use std::fmt;
 use std::io;
@@ -10,25 +10,26 @@ use std::time::Duration;
 use crate::adapter::Adapter;
 use crate::error::with_context;
 use crate::limits::Limits;
-use crate::link::socket::SocketLink;
-use crate::link::Link;
-use crate::remote::Remote;
-use crate::report::report;
+use crate::logging::{info, warn};
 use crate::server::acceptor::Acceptor;
+use crate::server::control::Control;
 use crate::server::handle::ServerHandle;
-use crate::server::listen::{bind, TcpListener, TcpOptions};
-use crate::server::{Control, Server};
-use crate::worker::Host;
+use crate::server::listener::tcp::{bind, TcpListener, TcpOptions};
+use crate::server::session::Sessions;
+use crate::server::Server;
+use crate::transport::socket::SocketTransport;
+use crate::transport::Transport;
 
-/// The smallest stack that is not refused: std's buffers, the user's frames and a panic's need it.
+/// `prepare` refuses smaller stacks. The standard library's buffers, the user's frames and those of a panic
+/// need this much.
 const SMALLEST_STACK: usize = 128 * 1024;
-/// More clients than this want a larger `vm.max_map_count` than Linux has by default (65,530, at
-/// about four mappings a thread); starting a thread beyond it aborts the process inside std.
+/// More clients than this need a larger `vm.max_map_count` than the default of Linux, which is 65,530. A
+/// thread takes about four mappings, and a thread beyond the limit aborts the process inside std.
 const MANY_CLIENTS: usize = 12_000;
 
 /// A TCP server with its settings, for [`Machine::prepare`](crate::Machine::prepare).
 ///
-/// [`Machine::prepare_tcp_server`](crate::Machine::prepare_tcp_server) is the short form.
+/// [`Machine::prepare_tcp_server`](crate::Machine::prepare_tcp_server) is the short form with all defaults.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,12 +62,14 @@ enum Source {
 }
 
 impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> TcpServer<F> {
-    /// A server that will listen on every address that `address` resolves to (`localhost`: usually
-    /// `127.0.0.1` and `[::1]`), on one port; port 0 takes one that is free. Of several, those that
-    /// this computer doesn't have are left out, with a warning in the log; one at least it must have.
-    /// `factory` makes the adapter of each client, on the client's thread.
+    /// Makes a server that listens on every address that `address` resolves to, on one port.
     ///
-    /// Resolves here, which may block; an error waits for `prepare`.
+    /// `localhost` usually resolves to `127.0.0.1` and `[::1]`. With port 0 the system chooses a free port.
+    /// If there are several addresses, those that this computer does not have are left out with a warning
+    /// in the log. At least one must be there.
+    ///
+    /// `factory` makes the adapter of each client, on the client's thread. The address is resolved here,
+    /// which may block. If that fails, `prepare` returns the error.
     pub fn new(address: impl ToSocketAddrs + fmt::Debug, factory: F) -> TcpServer<F> {
         let source = match address.to_socket_addrs() {
             Ok(found) => {
@@ -88,10 +91,13 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> TcpServer<F> {
         TcpServer::with(source, factory)
     }
 
-    /// A server on a listener that is bound already: one that another process handed over, say. The
-    /// settings of connections apply to it, those of listening ([`backlog`](TcpServer::backlog),
-    /// [`reuse_port`](TcpServer::reuse_port)) don't. The listener becomes non-blocking, for whoever else
-    /// holds it too; otherwise it stays as it is, also when the server stops.
+    /// Makes a server on a listener that is bound already, for example one that another process has handed
+    /// over.
+    ///
+    /// The settings of connections apply. The settings of listening,
+    /// [`backlog`](TcpServer::backlog) and [`reuse_port`](TcpServer::reuse_port), do not. The listener
+    /// becomes non-blocking, also for another process that holds it. Nothing else is changed, and the stop
+    /// of the server does not shut it down.
     pub fn from_listener(listener: StdListener, factory: F) -> TcpServer<F> {
         TcpServer::with(Ok(Source::Listener(listener)), factory)
     }
@@ -101,66 +107,66 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> TcpServer<F> {
         TcpServer { source, factory, limits, options, stack: None }
     }
 
-    /// How many clients are served at once, at least 1. Beyond it the acceptor pauses and the
-    /// kernel queues. Default: 1,024.
+    /// Sets how many clients are served at once. The minimum is 1. At the limit the acceptor waits, and new
+    /// clients wait in the kernel's queue. Default: 1,024.
     pub fn max_clients(self, limit: usize) -> Self {
         self.limits.set_max_clients(limit);
         self
     }
 
-    /// Ends a client from which nothing has come for so long ([`Idle`](crate::Closing::Idle)). Zero
-    /// is a millisecond, not none. Default: none.
+    /// Ends a client from which nothing has arrived for this long ([`Idle`](crate::Closing::Idle)). Zero
+    /// counts as one millisecond. Default: none.
     pub fn idle_timeout(self, limit: Duration) -> Self {
         self.limits.set_idle_timeout(Some(limit));
         self
     }
 
-    /// How long one write may take in all, kept to within a tenth of a second. Then the client ends
-    /// ([`TooSlow`](crate::Closing::TooSlow)). Zero ends one that has no room for all of a write, give
-    /// or take that tenth. Default: 30 s.
+    /// Sets how long one write may take in all, to within a tenth of a second. Then the client ends
+    /// ([`TooSlow`](crate::Closing::TooSlow)). Zero ends a client that has no room for a whole write, to
+    /// within the same tenth. Default: 30 s.
     pub fn write_timeout(self, limit: Duration) -> Self {
         self.limits.set_write_timeout(limit);
         self
     }
 
-    /// How many bytes may wait for a client that is [`post`](crate::Client::post)ed to. Default:
-    /// 1 MiB.
+    /// Sets how many [posted](crate::Client::post) bytes may wait for one client. Default: 1 MiB.
     pub fn max_backlog(self, bytes: usize) -> Self {
         self.limits.set_max_backlog(bytes);
         self
     }
 
-    /// Whether small writes go out at once (`TCP_NODELAY`) rather than wait for an
+    /// Sets whether small writes are sent at once (`TCP_NODELAY`) instead of waiting for an
     /// acknowledgement. Default: true.
     pub fn nodelay(mut self, nodelay: bool) -> Self {
         self.options.nodelay = nodelay;
         self
     }
 
-    /// After how long a silence the kernel asks whether the peer is still there; whole seconds, at
-    /// least 1. `None` never asks. Default: 60 s.
+    /// Sets after how much silence the kernel asks whether the peer is still there. Whole seconds count,
+    /// and the minimum is 1. With `None` it never asks. Default: 60 s.
     pub fn keepalive(mut self, time: Option<Duration>) -> Self {
         self.options.keepalive = time.map(|time| time.max(Duration::from_secs(1)));
         self
     }
 
-    /// How many connections the kernel queues that are not accepted yet (`listen(2)`; Linux cuts it
-    /// to `net.core.somaxconn`). Default: 4,096.
+    /// Sets how many connections that are not accepted yet wait in the kernel's queue (`listen(2)`). Linux
+    /// cuts the number to `net.core.somaxconn`. Default: 4,096.
     pub fn backlog(mut self, connections: u32) -> Self {
         self.options.backlog = connections;
         self
     }
 
-    /// Whether several sockets may listen on the address, and share what comes (`SO_REUSEPORT`; not
-    /// on Windows). Default: false.
+    /// Sets whether several sockets may listen on the address and share its connections (`SO_REUSEPORT`).
+    /// On Windows `prepare` refuses `true`. Default: false.
     pub fn reuse_port(mut self, reuse: bool) -> Self {
         self.options.reuse_port = reuse;
         self
     }
 
-    /// The stack of each client's thread, in bytes; less than 128 KiB is refused by `prepare`.
-    /// Default: std's, 2 MiB unless `RUST_MIN_STACK` says otherwise. Only what is touched of it
-    /// takes memory.
+    /// Sets the stack size of each client's thread, in bytes. `prepare` refuses less than 128 KiB. Only the
+    /// touched part of a stack takes memory.
+    ///
+    /// Default: the standard library's, which is 2 MiB unless `RUST_MIN_STACK` is set.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack = Some(bytes);
         self
@@ -181,38 +187,31 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Server for TcpServer<F> {
         };
         let addresses: Arc<[SocketAddr]> = listeners.iter().map(TcpListener::local_addr).collect();
         control.set_name(format!("tcp {}", addresses[0]));
-        let core = control.core();
-        core.limits().take(&self.limits);
+        let server = control.state();
+        server.limits().take(&self.limits);
         if self.limits.max_clients() > MANY_CLIENTS {
-            report!(
-                Warn,
+            warn!(
                 "max_clients is over {MANY_CLIENTS}: on Linux, raise vm.max_map_count to four times it, \
                  and kernel.threads-max and the pids limit above it, or starting a thread may abort"
             );
         }
-        let engine = control.engine();
-        let (pool, threads) = (Arc::clone(&engine.pool), Arc::clone(&engine.threads));
-        let host = Host::new(Arc::clone(core), pool, threads, self.factory, self.stack);
-        let host = Arc::new(host);
-        engine.watcher.prepare();
-        // All of them before the first is started: the last to end closes the clients.
-        let acceptors: Vec<_> = listeners.into_iter().map(|listener| Acceptor::new(core, listener)).collect();
+        let reactor = Arc::clone(&control.engine().reactor);
+        reactor.prepare();
+        let connect =
+            move |socket| -> Arc<dyn Transport> { SocketTransport::new(socket, Arc::clone(&reactor)) };
+        let sessions = Arc::new(Sessions::new(&control, self.factory, connect).stack_size(self.stack));
+        // All of them are made before the first thread starts, because the last listener to close counts.
+        let acceptors: Vec<_> =
+            listeners.into_iter().map(|listener| Acceptor::new(server, listener)).collect();
         for (index, acceptor) in acceptors.into_iter().enumerate() {
-            let (host, watcher) = (Arc::clone(&host), Arc::clone(&engine.watcher));
+            let sessions = Arc::clone(&sessions);
             let name = match index {
-                0 => format!("acceptor-{}", core.id().0),
-                more => format!("acceptor-{}.{more}", core.id().0),
+                0 => format!("acceptor-{}", server.id().0),
+                more => format!("acceptor-{}.{more}", server.id().0),
             };
-            control.spawn(name, move || {
-                acceptor.run(|seat, (socket, peer, local)| {
-                    let watcher = Arc::clone(&watcher);
-                    host.welcome(seat, move || {
-                        (SocketLink::new(socket, watcher) as Arc<dyn Link>, Remote::Tcp { peer, local })
-                    })
-                });
-            })?;
+            control.spawn(name, move || acceptor.run(|permit, accepted| sessions.start(permit, accepted)))?;
         }
-        report!(Info, "server tcp {} is ready", addresses[0]);
+        info!("server tcp {} is ready", addresses[0]);
         Ok(TcpHandle { server: control.handle(), addresses })
     }
 }
@@ -227,7 +226,7 @@ impl<F> fmt::Debug for TcpServer<F> {
     }
 }
 
-/// A TCP server on a machine: a [`ServerHandle`] that knows its addresses.
+/// A TCP server on a machine: a [`ServerHandle`] with the server's addresses.
 #[derive(Clone, Debug)]
 pub struct TcpHandle {
     server: ServerHandle,
@@ -235,13 +234,13 @@ pub struct TcpHandle {
 }
 
 impl TcpHandle {
-    /// The first address that it listens on.
+    /// Returns the first address that the server listens on.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addresses[0]
     }
 
-    /// Every address that it listens on.
+    /// Returns every address that the server listens on.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 
 use crate::closing::Closing;
-use crate::link::memory::Pipe;
-use crate::link::Flush;
-use crate::running::Running;
+use crate::machine::running::Running;
+use crate::reactor::Flush;
 use crate::server::handle::ServerHandle;
+use crate::transport::memory::Pipe;
 
 /// A deadline that is beyond the clock's range.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);

@@ -32,13 +32,17 @@ use crate::adapter::Adapter;
 use crate::closing::Closing;
 use crate::error::Result;
 use crate::limits::Limits;
-use crate::link::memory::{MemoryLink, Pipe};
-use crate::link::Link;
 use crate::machine::Machine;
 use crate::remote::Remote;
+use crate::server::control::Control;
 use crate::server::handle::ServerHandle;
-use crate::server::{Control, Server};
-use crate::worker::Host;
+use crate::server::listener::Accepted;
+use crate::server::permit::Permit;
+use crate::server::session::Sessions;
+use crate::server::Server;
+use crate::threads::pool::Job;
+use crate::transport::memory::{MemoryTransport, Pipe};
+use crate::transport::Transport;
 
 pub use client::TestClient;
 pub use clock::Clock;
@@ -113,14 +117,14 @@ impl Setup {
         let Setup { limits, window, deadline } = self;
         let (inward, outward) = (Pipe::new(window), Pipe::new(window));
         let flush = Arc::new(OnceLock::new());
-        let link = MemoryLink {
+        let transport = MemoryTransport {
             inward: Arc::clone(&inward),
             outward: Arc::clone(&outward),
             flush: Arc::clone(&flush),
         };
         let (machine, (reports, closing)) = (Machine::new(), bounded(1));
         let (seated, there) = bounded(1);
-        let server = MemoryServer { adapter, link, limits, reports, seated };
+        let server = MemoryServer { adapter, transport, limits, reports, seated };
         let start = || -> Result<_> {
             let server = machine.prepare(server)?;
             let running = machine.start()?;
@@ -136,7 +140,7 @@ impl Setup {
 /// A server with one client, in memory.
 struct MemoryServer<A> {
     adapter: A,
-    link: MemoryLink,
+    transport: MemoryTransport,
     limits: Limits,
     reports: Sender<Closing>,
     seated: Sender<()>,
@@ -147,9 +151,7 @@ impl<A: Adapter> Server for MemoryServer<A> {
 
     fn prepare(self, control: Control) -> io::Result<ServerHandle> {
         control.set_name("memory");
-        control.core().limits().take(&self.limits);
-        let engine = control.engine();
-        let (pool, threads) = (Arc::clone(&engine.pool), Arc::clone(&engine.threads));
+        control.state().limits().take(&self.limits);
         let (adapter, seated) = (Mutex::new(Some(self.adapter)), self.seated);
         // Called once: there is one client.
         let factory = move || {
@@ -157,12 +159,12 @@ impl<A: Adapter> Server for MemoryServer<A> {
             seated.send(()).unwrap_or_default();
             adapter.lock().take().unwrap_or_else(|| unreachable!("a second client in memory"))
         };
-        let core = Arc::clone(control.core());
-        let host = Host::new(Arc::clone(&core), pool, threads, factory, None).reporting(self.reports);
-        let (host, link) = (Arc::new(host), self.link);
+        let connect = |transport| -> Arc<dyn Transport> { Arc::<MemoryTransport>::new(transport) };
+        let sessions = Arc::new(Sessions::new(&control, factory, connect).reporting(self.reports));
+        let (server, socket) = (Arc::clone(control.state()), self.transport);
         control.spawn("memory", move || {
-            if let Some(seat) = core.seat() {
-                host.admit(seat, move || (Arc::new(link) as Arc<dyn Link>, Remote::Memory)).run();
+            if let Some(permit) = Permit::take(&server) {
+                sessions.session(permit, Accepted { socket, remote: Remote::Memory }).run();
             }
         })?;
         Ok(control.handle())

@@ -1,0 +1,296 @@
+//! The state that all handles of one client share, behind one lock.
+//!
+//! The lock is never held during a call that can block, and never while user code runs. The files beside
+//! this one work on the state: [`write`](super::write), [`backlog`](super::backlog) and
+//! [`close`](super::close).
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use crate::client::id::ClientId;
+use crate::closing::Closing;
+use crate::limits::Limits;
+use crate::remote::Remote;
+use crate::stats::ClientStats;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::thread::{self, ThreadId};
+use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::threads::Threads;
+use crate::transport::{Grace, Transport};
+
+/// When this much output is gathered, it is sent although a cork is still there.
+pub(super) const CORK_LIMIT: usize = 64 * 1024;
+/// How long the end of a connection waits for a peer that neither reads nor sends.
+pub(super) const LINGER_QUIET: Duration = Duration::from_secs(1);
+/// How long the end of a connection waits in all.
+pub(super) const LINGER_TOTAL: Duration = Duration::from_secs(5);
+/// One segment of the size that every host takes (RFC 9293, 3.7.1). No window is smaller at the start.
+const ONE_SEGMENT: u64 = 536;
+
+/// The parts of a server that each of its clients needs.
+pub(crate) struct ClientContext {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) threads: Arc<Threads>,
+}
+
+/// The part of a client that all its handles share.
+pub(crate) struct ClientShared {
+    pub(crate) id: ClientId,
+    /// The far end of the accepted connection.
+    accepted_from: Remote,
+    /// The far end according to an upgrade, if that differs. Set by the session before `opening`.
+    upgraded_from: OnceLock<Box<Remote>>,
+    pub(crate) connected: Instant,
+    pub(super) context: Arc<ClientContext>,
+    /// How many bytes were read. Written by the thread that reads, read by threads that ask for figures:
+    /// `Relaxed`.
+    pub(super) bytes_in: AtomicU64,
+    /// No more input is handed to the adapter. Set under the lock with `Release`, so a thread that sees
+    /// it also sees the reason. Read without the lock before each read and each callback. Never cleared.
+    pub(super) input_ended: AtomicBool,
+    /// No more output is accepted, except from `closing`. Written and read like `input_ended`.
+    pub(super) output_ended: AtomicBool,
+    pub(super) state: Mutex<ClientState>,
+    /// Signalled when a writer has finished and when the connection is asked to end. Awaited by writers
+    /// that queue up, and by the session before its last step.
+    pub(super) changed: Condvar,
+}
+
+/// Written and read under the lock, by every thread that holds a handle.
+pub(crate) struct ClientState {
+    /// `None` after the end, so a handle that is kept pins no descriptor.
+    pub(super) transport: Option<Arc<dyn Transport>>,
+    /// Why the connection was asked to end. Set by the first thread that asks, taken by the session.
+    pub(super) reason: Option<Closing>,
+    pub(super) output: Output,
+    /// The peer has ended its output. Set by the session.
+    pub(super) end_of_input: bool,
+    /// A thread writes outside of the lock. Other writers queue up, and posts go to the backlog.
+    pub(super) writer_active: bool,
+    /// Output that was accepted and that the kernel has not taken yet, in order.
+    pub(super) backlog: VecDeque<u8>,
+    /// How much the active writer has taken out of the backlog and not sent yet.
+    pub(super) in_flight: usize,
+    /// How much of both was gathered under a cork. It comes from writers, who wait for room, so it does
+    /// not count against the limit of posted bytes.
+    pub(super) gathered: usize,
+    /// The transport was asked to flush the backlog.
+    pub(super) flush_requested: bool,
+    /// How many cork guards are alive.
+    pub(super) corks: usize,
+    pub(super) last_write: Option<Instant>,
+    pub(super) bytes_out: u64,
+}
+
+/// Which threads may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Output {
+    /// No thread yet: upgrades are under way, and only they use the transport.
+    HeldBack,
+    /// Every thread.
+    Open,
+    /// No thread. Output that was accepted before is still delivered.
+    Refused,
+    /// Only this thread, which runs `closing`.
+    ClosingOnly(ThreadId),
+    /// No thread, and accepted output is dropped.
+    Aborted,
+}
+
+pub(super) type Guard<'a> = MutexGuard<'a, ClientState>;
+
+impl ClientShared {
+    pub(super) fn new(
+        id: ClientId,
+        remote: Remote,
+        transport: Arc<dyn Transport>,
+        context: Arc<ClientContext>,
+    ) -> ClientShared {
+        let state = ClientState {
+            transport: Some(transport),
+            reason: None,
+            output: Output::Open,
+            end_of_input: false,
+            writer_active: false,
+            backlog: VecDeque::new(),
+            in_flight: 0,
+            gathered: 0,
+            flush_requested: false,
+            corks: 0,
+            last_write: None,
+            bytes_out: 0,
+        };
+        ClientShared {
+            id,
+            accepted_from: remote,
+            upgraded_from: OnceLock::new(),
+            connected: Instant::now(),
+            context,
+            bytes_in: AtomicU64::new(0),
+            input_ended: AtomicBool::new(false),
+            output_ended: AtomicBool::new(false),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Returns the far end of the connection.
+    pub(crate) fn remote(&self) -> &Remote {
+        self.upgraded_from.get().map_or(&self.accepted_from, |remote| remote)
+    }
+
+    /// Refuses writes until the upgrades have finished. Called by the session.
+    pub(crate) fn hold_back_output(&self) {
+        let mut state = self.state.lock();
+        if state.output == Output::Open {
+            state.output = Output::HeldBack;
+        }
+    }
+
+    /// Goes on with the transport and the far end that the upgrades have returned. Called by the session.
+    ///
+    /// A connection that was asked to end before stays so. The new transport is interrupted then, too.
+    pub(crate) fn upgraded(&self, transport: Arc<dyn Transport>, remote: Remote) {
+        if remote != self.accepted_from {
+            self.upgraded_from.get_or_init(|| Box::new(remote));
+        }
+        let mut state = self.state.lock();
+        state.transport = Some(Arc::clone(&transport));
+        if state.output == Output::HeldBack {
+            state.output = Output::Open;
+            return;
+        }
+        let aborted = state.is_aborted();
+        drop(state);
+        if aborted {
+            transport.abort();
+        } else {
+            transport.interrupt(Grace::Skip);
+        }
+    }
+
+    /// Returns whether no more input is handed to the adapter.
+    pub(crate) fn is_input_ended(&self) -> bool {
+        self.input_ended.load(Ordering::Acquire)
+    }
+
+    /// Returns whether writes are refused. `closing` alone may still write then.
+    pub(crate) fn is_output_ended(&self) -> bool {
+        self.output_ended.load(Ordering::Acquire)
+    }
+
+    /// Publishes how many bytes were read in all. Called by the thread that reads.
+    pub(crate) fn set_bytes_in(&self, total: u64) {
+        self.bytes_in.store(total, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stats(&self) -> ClientStats {
+        let state = self.state.lock();
+        ClientStats {
+            bytes_in: self.bytes_in.load(Ordering::Relaxed),
+            bytes_out: state.bytes_out,
+            connected_since: self.connected,
+            backlog: state.unsent(),
+        }
+    }
+}
+
+impl ClientState {
+    /// Returns the transport if the calling thread may write.
+    ///
+    /// # Errors
+    /// `BrokenPipe` if it may not.
+    pub(super) fn writable(&self) -> io::Result<&Arc<dyn Transport>> {
+        let may_write = match self.output {
+            Output::Open => true,
+            Output::ClosingOnly(thread) => thread == thread::current().id(),
+            Output::HeldBack | Output::Refused | Output::Aborted => false,
+        };
+        match &self.transport {
+            Some(transport) if may_write => Ok(transport),
+            _ => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Returns whether the connection was asked to end.
+    pub(super) fn is_ending(&self) -> bool {
+        !matches!(self.output, Output::HeldBack | Output::Open)
+    }
+
+    /// Returns whether accepted output is dropped.
+    pub(super) fn is_aborted(&self) -> bool {
+        self.output == Output::Aborted
+    }
+
+    /// Returns how much was accepted and the kernel has not taken yet.
+    pub(super) fn unsent(&self) -> usize {
+        self.backlog.len() + self.in_flight
+    }
+
+    /// Returns how much of the unsent output was posted.
+    pub(super) fn posted(&self) -> usize {
+        self.unsent().saturating_sub(self.gathered)
+    }
+
+    /// Counts bytes that the active writer has sent: first those from the backlog, then its own.
+    pub(super) fn note_sent(&mut self, count: usize) {
+        self.in_flight = self.in_flight.saturating_sub(count);
+        self.bytes_out += count as u64;
+    }
+
+    /// Drops the output that the kernel has not taken yet.
+    pub(super) fn drop_backlog(&mut self) {
+        self.backlog = VecDeque::new();
+        self.gathered = 0;
+    }
+
+    /// Returns whether no output has been under way for a while, as far as this side can tell.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.writer_active && self.backlog.is_empty() && !self.was_written_lately()
+    }
+
+    /// Returns whether more was written than every peer takes at once. Only the transport can tell
+    /// whether the peer has taken it. A reset would destroy output that is still under way.
+    pub(super) fn may_be_untaken(&self) -> bool {
+        self.bytes_out > ONE_SEGMENT
+    }
+
+    /// Returns whether something was written within the last second. The peer has taken older output,
+    /// unless it reads slowly.
+    pub(super) fn was_written_lately(&self) -> bool {
+        self.last_write.is_some_and(|written| written.elapsed() < LINGER_QUIET)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::memory::{MemoryTransport, Pipe};
+
+    #[test]
+    fn the_amount_and_the_time_of_writes_tell_what_may_still_be_under_way() {
+        let transport =
+            MemoryTransport { inward: Pipe::new(1), outward: Pipe::new(1), flush: Arc::default() };
+        let context = ClientContext { limits: Arc::new(Limits::default()), threads: Threads::new() };
+        let (transport, context) = (Arc::new(transport), Arc::new(context));
+        let shared = ClientShared::new(ClientId::next(), Remote::Memory, transport, context);
+        let mut state = shared.state.lock();
+        assert!(state.is_settled());
+        // Every window takes this much, and one byte more is too much to be sure.
+        state.bytes_out = 536;
+        assert!(!state.may_be_untaken());
+        state.bytes_out += 1;
+        assert!(state.may_be_untaken());
+        state.last_write = Some(Instant::now());
+        assert!(!state.is_settled() && state.was_written_lately());
+        state.last_write = Instant::now().checked_sub(LINGER_QUIET);
+        assert!(state.is_settled() && !state.was_written_lately());
+        state.writer_active = true;
+        assert!(!state.is_settled());
+        state.writer_active = false;
+        state.backlog.push_back(0);
+        assert!(!state.is_settled());
+    }
+}

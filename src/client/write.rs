@@ -1,0 +1,223 @@
+//! The write path of a client.
+//!
+//! A write first tries to send without waiting, under the lock. That is the whole path of nearly every
+//! write: one lock and one system call. If not everything fits, the thread becomes the active writer,
+//! releases the lock and waits for room. Until it has finished, other writers queue up and posts go to
+//! the [`backlog`](super::backlog). Therefore `post` and `close` never wait for a blocked writer.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::client::state::{ClientShared, Guard, CORK_LIMIT, LINGER_QUIET, LINGER_TOTAL};
+use crate::closing::Closing;
+use crate::error::duplicate;
+use crate::reactor::Waited;
+use crate::transport::Transport;
+
+impl ClientShared {
+    /// Writes all the parts as one record.
+    pub(crate) fn write(self: &Arc<Self>, parts: &[&[u8]]) -> io::Result<()> {
+        const FEW: usize = 8;
+        if parts.len() <= FEW {
+            let mut slices = [IoSlice::new(&[]); FEW];
+            for (slice, part) in slices.iter_mut().zip(parts) {
+                *slice = IoSlice::new(part);
+            }
+            self.write_slices(&mut slices[..parts.len()])
+        } else {
+            let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+            self.write_slices(&mut slices)
+        }
+    }
+
+    fn write_slices(self: &Arc<Self>, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let transport = state.writable()?;
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        if total == 0 {
+            return Ok(());
+        }
+        if state.corks > 0 {
+            for slice in &*slices {
+                state.backlog.extend(&**slice);
+            }
+            state.gathered += total;
+            state.last_write = Some(Instant::now());
+            return if state.backlog.len() < CORK_LIMIT { Ok(()) } else { self.send(state, &mut []) };
+        }
+        if !state.writer_active && state.backlog.is_empty() {
+            match transport.try_write(slices) {
+                Ok(count) => {
+                    state.last_write = Some(Instant::now());
+                    state.bytes_out += count as u64;
+                    if count == total {
+                        return Ok(());
+                    }
+                    IoSlice::advance_slices(&mut slices, count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(self.lose(state, error)),
+            }
+        }
+        self.send(state, slices)
+    }
+
+    pub(super) fn cork(&self) {
+        self.state.lock().corks += 1;
+    }
+
+    pub(super) fn uncork(self: &Arc<Self>) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.corks -= 1;
+        // The end of the connection sends the rest.
+        if state.corks > 0 || state.backlog.is_empty() || self.is_output_ended() {
+            return Ok(());
+        }
+        drop(state);
+        self.write_gathered()
+    }
+
+    /// Sends the backlog if there is one, also if another thread is about to do so.
+    pub(super) fn flush_now(self: &Arc<Self>) -> io::Result<()> {
+        if self.state.lock().unsent() == 0 {
+            return Ok(());
+        }
+        self.write_gathered()
+    }
+
+    pub(super) fn write_gathered(self: &Arc<Self>) -> io::Result<()> {
+        let state = self.state.lock();
+        state.writable()?;
+        if state.unsent() == 0 {
+            return Ok(());
+        }
+        self.send(state, &mut [])
+    }
+
+    /// Waits until no other writer is active, then sends the backlog and `slices`. Blocks for at most
+    /// the write timeout in all.
+    pub(super) fn send(self: &Arc<Self>, mut state: Guard<'_>, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let deadline = Instant::now() + self.context.limits.write_timeout();
+        // A thread that has sent half a record above still holds the lock, so it finds no active writer.
+        while state.writer_active {
+            if self.changed.wait_until(&mut state, deadline).timed_out() && state.writer_active {
+                drop(state);
+                return Err(self.end_too_slow());
+            }
+            state.writable()?;
+        }
+        let (mut state, result) = self.send_unlocked(state, slices, deadline);
+        match result {
+            Ok(()) => {
+                state.last_write = Some(Instant::now());
+                if !state.backlog.is_empty() && state.corks == 0 {
+                    self.flush_later(state);
+                }
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                drop(state);
+                Err(self.end_too_slow())
+            }
+            Err(error) => Err(self.lose(state, error)),
+        }
+    }
+
+    /// Becomes the active writer, and sends the backlog and `slices` with the lock released.
+    ///
+    /// # Errors
+    /// - `TimedOut` at the deadline. If the connection is asked to end, the bounds of the linger hold,
+    ///   too.
+    /// - The error of the transport if the connection was lost.
+    pub(super) fn send_unlocked<'a>(
+        &'a self,
+        mut state: Guard<'a>,
+        slices: &mut [IoSlice<'_>],
+        deadline: Instant,
+    ) -> (Guard<'a>, io::Result<()>) {
+        let Some(transport) = state.transport.clone() else {
+            return (state, Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        state.writer_active = true;
+        let mut backlog = std::mem::take(&mut state.backlog);
+        state.in_flight = backlog.len();
+        let gathered = state.gathered;
+        drop(state);
+        let mut result = self.send_all(&*transport, &mut [IoSlice::new(backlog.make_contiguous())], deadline);
+        if result.is_ok() {
+            result = self.send_all(&*transport, slices, deadline);
+        }
+        drop(backlog);
+        let mut state = self.state.lock();
+        state.writer_active = false;
+        state.in_flight = 0;
+        state.gathered = state.gathered.saturating_sub(gathered);
+        // All threads are woken, because one of them may be the session, which waits to end.
+        self.changed.notify_all();
+        (state, result)
+    }
+
+    fn send_all(
+        &self,
+        transport: &dyn Transport,
+        mut slices: &mut [IoSlice<'_>],
+        deadline: Instant,
+    ) -> io::Result<()> {
+        let mut progress = Instant::now();
+        let mut ending = None;
+        loop {
+            // This also steps over empty slices.
+            IoSlice::advance_slices(&mut slices, 0);
+            if slices.is_empty() {
+                return Ok(());
+            }
+            let moved = match transport.write(slices) {
+                Ok(count) => {
+                    self.state.lock().note_sent(count);
+                    IoSlice::advance_slices(&mut slices, count);
+                    count > 0
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+                Err(error) => return Err(error),
+            };
+            if slices.is_empty() {
+                return Ok(());
+            }
+            let now = Instant::now();
+            if moved {
+                progress = now;
+            }
+            let mut limit = deadline;
+            if self.is_output_ended() {
+                let ending = *ending.get_or_insert(now);
+                limit = limit.min(progress + LINGER_QUIET).min(ending + LINGER_TOTAL);
+            }
+            if now >= limit || (!moved && transport.wait_writable(limit) == Waited::TimedOut) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+    }
+
+    /// Ends the connection of a peer that did not read in time.
+    fn end_too_slow(&self) -> io::Error {
+        let was_ending = self.is_output_ended();
+        self.end(Closing::TooSlow, true);
+        if was_ending {
+            // The bounds of the linger have cut the write short.
+            return io::ErrorKind::BrokenPipe.into();
+        }
+        let limit = self.context.limits.write_timeout();
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("the peer did not read within {limit:?} (write_timeout)"),
+        )
+    }
+
+    /// Ends the connection after an I/O error. The caller and `closing` get one value of it each.
+    pub(super) fn lose(&self, state: Guard<'_>, error: io::Error) -> io::Error {
+        drop(state);
+        self.end(Closing::Lost(duplicate(&error)), false);
+        error
+    }
+}

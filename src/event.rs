@@ -1,0 +1,42 @@
+//! The control channel.
+//!
+//! Every event that matters for shutdown goes through one channel. Its only reader is the thread in
+//! `run` (`machine/run.rs`), which is also the only place that decides about shutdown.
+//!
+//! | event | sender | reaction |
+//! |---|---|---|
+//! | `Stop` | `Machine::stop`, `Backport::stop`, the signal thread, the drop of the last handle | the first one begins the graceful stop; later ones act like `StopNow` |
+//! | `StopNow` | `Machine::stop_now` | the stop begins if it has not, and sockets are aborted |
+//! | `StopServer` | `ServerHandle::stop`, `Control::stop`, a listener that closes by itself | the server's listeners close |
+//! | `ServerFailed` | an acceptor whose listener is unusable | the failure is the error of `run`, and the server's listeners close |
+//! | `ListenersClosed` | the last listener of a server | the server's clients are closed |
+//! | `ServerEnded` | the last thread or client of a server | the server leaves the machine; the last one stops the machine |
+//! | `JobEnded` | the scheduler: an interval was stopped or has panicked, a timeout has run | the last one stops a machine that never had a server |
+//! | `ThreadsEnded` | the last thread of a machine that starts no more threads | `run` returns |
+//!
+//! A client that connects or ends is no event. The threads that serve clients keep the registries, each
+//! under its own lock, so a busy server does not wake the reader for each connection.
+
+use std::io;
+
+use crate::sync::channel::Sender;
+
+/// A message on the control channel. The table above lists senders and reactions.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Stop,
+    StopNow,
+    StopServer(ServerId),
+    ServerFailed(ServerId, io::Error),
+    ListenersClosed(ServerId),
+    ServerEnded(ServerId),
+    JobEnded,
+    ThreadsEnded,
+}
+
+/// The sending side of the control channel. It is unbounded, so a sender never waits for `run`.
+pub(crate) type Events = Sender<Event>;
+
+/// The number of a server in its machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServerId(pub(crate) u64);

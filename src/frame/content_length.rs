@@ -1,0 +1,113 @@
+//! The header framing of the Language Server Protocol and the Debug Adapter Protocol.
+
+use std::io;
+
+use memchr::memmem;
+
+use crate::error::Result;
+use crate::frame::{unframable, Frame, FrameError, Framing};
+
+/// The most that a header part may have.
+const HEAD_LIMIT: usize = 8 * 1024;
+const HEAD_END: &[u8] = b"\r\n\r\n";
+
+/// Header fields, an empty line, and a body of as many bytes as `Content-Length` says; a frame is
+/// the body. Other fields are allowed and left alone.
+///
+/// As the base protocol of the Language Server Protocol has it (specification 3.17, «Base
+/// Protocol»), and that of the Debug Adapter Protocol: fields end with CRLF, and are those of HTTP
+/// otherwise (RFC 7230, section 3.2). Names are compared without regard to case; blanks may surround
+/// a value, and not a name; what the values of other fields hold doesn't matter.
+#[derive(Clone, Debug)]
+pub struct ContentLength {
+    limit: usize,
+    /// So many bytes of the header part were searched for its end.
+    searched: usize,
+    /// Where the body begins and ends, once the header part is there.
+    body: Option<(usize, usize)>,
+}
+
+impl Default for ContentLength {
+    /// A limit of 16 MiB.
+    fn default() -> ContentLength {
+        ContentLength::with_limit(16 * 1024 * 1024)
+    }
+}
+
+impl ContentLength {
+    /// Bodies of at most `limit` bytes. (A header part has 8 KiB at most.)
+    #[must_use]
+    pub fn with_limit(limit: usize) -> ContentLength {
+        ContentLength { limit, searched: 0, body: None }
+    }
+
+    /// Looks for the header part.
+    fn head(&mut self, input: &[u8]) -> Result<Option<(usize, usize)>> {
+        let window = &input[..input.len().min(HEAD_LIMIT)];
+        let searched = self.searched.min(window.len());
+        let Some(found) = memmem::find(&window[searched..], HEAD_END) else {
+            if window.len() == HEAD_LIMIT {
+                return Err(FrameError::TooLong { limit: HEAD_LIMIT }.into());
+            }
+            self.searched = window.len().saturating_sub(HEAD_END.len() - 1);
+            return Ok(None);
+        };
+        let head = searched + found;
+        let length = content_length(&input[..head])?;
+        if length > self.limit {
+            return Err(FrameError::TooLong { limit: self.limit }.into());
+        }
+        let start = head + HEAD_END.len();
+        Ok(Some((start, start.saturating_add(length))))
+    }
+}
+
+impl Framing for ContentLength {
+    fn decode(&mut self, input: &[u8]) -> Result<Option<Frame>> {
+        if self.body.is_none() {
+            self.body = self.head(input)?;
+        }
+        match self.body {
+            Some((start, end)) if input.len() >= end => {
+                (self.body, self.searched) = (None, 0);
+                Ok(Some(Frame::new(start..end, end)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn encode(&self, payload: &[u8], send: &mut dyn FnMut(&[&[u8]]) -> io::Result<()>) -> io::Result<()> {
+        if payload.len() > self.limit {
+            return Err(unframable(FrameError::TooLong { limit: self.limit }));
+        }
+        send(&[format!("Content-Length: {}\r\n\r\n", payload.len()).as_bytes(), payload])
+    }
+}
+
+/// The value of the one `Content-Length` field.
+fn content_length(head: &[u8]) -> Result<usize, FrameError> {
+    let malformed = |what: &str| FrameError::Malformed(what.to_owned());
+    // Other fields may have bytes beyond ASCII.
+    let head = String::from_utf8_lossy(head);
+    let mut length = None;
+    for field in head.split("\r\n") {
+        let (name, value) =
+            field.split_once(':').ok_or_else(|| malformed("a header field without a colon"))?;
+        if name.eq_ignore_ascii_case("content-length") {
+            let value = value.trim_matches([' ', '\t']);
+            if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(malformed("a Content-Length that is no number"));
+            }
+            let digits = value.trim_start_matches('0');
+            if length.replace(digits).is_some_and(|other| other != digits) {
+                return Err(malformed("two values of Content-Length"));
+            }
+        }
+    }
+    match length {
+        None => Err(malformed("no Content-Length")),
+        Some("") => Ok(0),
+        // What is no usize is over any limit.
+        Some(digits) => Ok(digits.parse().unwrap_or(usize::MAX)),
+    }
+}

@@ -1,0 +1,71 @@
+//! Frames that end with a sequence of bytes.
+
+use std::io;
+
+use memchr::memmem;
+
+use crate::error::Result;
+use crate::frame::{unframable, Frame, FrameError, Framing};
+
+/// Frames that each end with the same sequence of bytes, which they can't contain. One that lacks
+/// it at the end of input is [`FrameError::Truncated`].
+#[derive(Clone, Debug)]
+pub struct Delimited {
+    finder: memmem::Finder<'static>,
+    limit: usize,
+    /// No delimiter begins before here.
+    searched: usize,
+}
+
+impl Delimited {
+    /// Frames ended by `delimiter`, of at most 64 KiB without it.
+    ///
+    /// # Panics
+    /// If `delimiter` is empty.
+    #[must_use]
+    pub fn new(delimiter: impl AsRef<[u8]>) -> Delimited {
+        let delimiter = delimiter.as_ref();
+        assert!(!delimiter.is_empty(), "a delimiter must not be empty");
+        Delimited { finder: memmem::Finder::new(delimiter).into_owned(), limit: 64 * 1024, searched: 0 }
+    }
+
+    /// Sets the limit in bytes, the delimiter not counted. Default: 64 KiB.
+    #[must_use]
+    pub fn limit(self, limit: usize) -> Delimited {
+        Delimited { limit, ..self }
+    }
+}
+
+impl Framing for Delimited {
+    fn decode(&mut self, input: &[u8]) -> Result<Option<Frame>> {
+        let delimiter = self.finder.needle().len();
+        let window = &input[..input.len().min(self.limit.saturating_add(delimiter))];
+        let searched = std::mem::take(&mut self.searched).min(window.len());
+        if let Some(found) = self.finder.find(&window[searched..]) {
+            let end = searched + found;
+            return Ok(Some(Frame::new(0..end, end + delimiter)));
+        }
+        if window.len() == self.limit.saturating_add(delimiter) {
+            return Err(FrameError::TooLong { limit: self.limit }.into());
+        }
+        self.searched = window.len().saturating_sub(delimiter - 1);
+        Ok(None)
+    }
+
+    fn encode(&self, payload: &[u8], send: &mut dyn FnMut(&[&[u8]]) -> io::Result<()>) -> io::Result<()> {
+        let delimiter = self.finder.needle();
+        // Also a delimiter that would begin in the payload and end in the one behind it.
+        let found = self.finder.find(payload).is_some()
+            || (1..delimiter.len()).any(|head| {
+                let (head, tail) = delimiter.split_at(head);
+                payload.ends_with(head) && delimiter.starts_with(tail)
+            });
+        if found {
+            return Err(unframable("the delimiter would end it early"));
+        }
+        if payload.len() > self.limit {
+            return Err(unframable(FrameError::TooLong { limit: self.limit }));
+        }
+        send(&[payload, delimiter])
+    }
+}

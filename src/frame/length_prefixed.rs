@@ -1,0 +1,86 @@
+//! Frames that begin with their length.
+
+use std::io;
+
+use crate::error::Result;
+use crate::frame::{unframable, Frame, FrameError, Framing};
+
+/// The order of the bytes of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endian {
+    /// The highest first: network byte order.
+    Big,
+    /// The lowest first.
+    Little,
+}
+
+/// Frames that begin with their length, as an unsigned number of 1, 2, 4 or 8 bytes that doesn't
+/// count itself.
+#[derive(Clone, Debug)]
+pub struct LengthPrefixed {
+    width: usize,
+    endian: Endian,
+    limit: usize,
+}
+
+impl Default for LengthPrefixed {
+    /// Four bytes in network byte order, and a limit of 1 MiB.
+    fn default() -> LengthPrefixed {
+        LengthPrefixed::new(4, Endian::Big)
+    }
+}
+
+impl LengthPrefixed {
+    /// A length of `width` bytes, and a limit of 1 MiB.
+    ///
+    /// # Panics
+    /// If `width` isn't 1, 2, 4 or 8.
+    #[must_use]
+    pub fn new(width: usize, endian: Endian) -> LengthPrefixed {
+        assert!(matches!(width, 1 | 2 | 4 | 8), "a length has 1, 2, 4 or 8 bytes, not {width}");
+        LengthPrefixed { width, endian, limit: 1024 * 1024 }
+    }
+
+    /// Sets the limit in bytes, the length itself not counted. Default: 1 MiB.
+    #[must_use]
+    pub fn limit(self, limit: usize) -> LengthPrefixed {
+        LengthPrefixed { limit, ..self }
+    }
+}
+
+impl Framing for LengthPrefixed {
+    fn decode(&mut self, input: &[u8]) -> Result<Option<Frame>> {
+        let Some(prefix) = input.get(..self.width) else { return Ok(None) };
+        let mut number = [0; 8];
+        let length = match self.endian {
+            Endian::Big => {
+                number[8 - self.width..].copy_from_slice(prefix);
+                u64::from_be_bytes(number)
+            }
+            Endian::Little => {
+                number[..self.width].copy_from_slice(prefix);
+                u64::from_le_bytes(number)
+            }
+        };
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        if length > self.limit {
+            return Err(FrameError::TooLong { limit: self.limit }.into());
+        }
+        let end = self.width.saturating_add(length);
+        Ok((input.len() >= end).then(|| Frame::new(self.width..end, end)))
+    }
+
+    fn encode(&self, payload: &[u8], send: &mut dyn FnMut(&[&[u8]]) -> io::Result<()>) -> io::Result<()> {
+        if payload.len() > self.limit {
+            return Err(unframable(FrameError::TooLong { limit: self.limit }));
+        }
+        let length = payload.len() as u64;
+        if self.width < 8 && length >> (8 * self.width) != 0 {
+            return Err(unframable(format_args!("its length doesn't fit {} bytes", self.width)));
+        }
+        match self.endian {
+            Endian::Big => send(&[&length.to_be_bytes()[8 - self.width..], payload]),
+            Endian::Little => send(&[&length.to_le_bytes()[..self.width], payload]),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The state that a machine's handles share with the thread in `run`: its servers, threads and jobs, and its
+//! stage.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::{Event, Events, ServerId};
+use crate::reactor::Reactor;
+use crate::scheduler::Scheduler;
+use crate::server::control::Engine;
+use crate::server::permit::ActiveGuard;
+use crate::server::state::ServerState;
+use crate::stats::ServerStats;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::channel::{unbounded, Receiver};
+use crate::sync::Mutex;
+use crate::threads::pool::Pool;
+use crate::threads::Threads;
+
+/// How long clients get to end gracefully. `Machine::set_drain_timeout` changes it.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The state that all handles of one machine share.
+pub(super) struct MachineShared {
+    pub(super) events: Events,
+    /// Taken by `run`.
+    pub(super) receiver: Mutex<Option<Receiver<Event>>>,
+    pub(super) registry: Mutex<ServerRegistry>,
+    pub(super) engine: Engine,
+    pub(super) scheduler: Scheduler,
+    /// Written by `set_drain_timeout`, read by `run` when the stop begins.
+    pub(super) drain_timeout: Mutex<Duration>,
+    /// The machine was asked to stop or has stopped. Set by the thread that asks for the stop, read by the
+    /// scheduler between jobs and by threads that ask for it.
+    pub(super) stopping: Arc<AtomicBool>,
+}
+
+/// Written under the lock by threads that prepare a server and by the thread in `run`.
+pub(super) struct ServerRegistry {
+    pub(super) stage: Stage,
+    pub(super) ran: bool,
+    pub(super) servers: Vec<Arc<ServerState>>,
+    next: u64,
+    pub(super) had_server: bool,
+    /// The figures of servers that have ended.
+    pub(super) past: ServerStats,
+}
+
+/// The stages of a machine, in order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Prepared,
+    Running,
+    Stopping,
+    Stopped,
+}
+
+impl MachineShared {
+    pub(super) fn new() -> Arc<MachineShared> {
+        let (events, receiver) = unbounded();
+        let threads = Threads::new();
+        let engine = Engine {
+            pool: Pool::new(Arc::clone(&threads)),
+            reactor: Arc::new(Reactor::new(Arc::clone(&threads))),
+            threads: Arc::clone(&threads),
+        };
+        let registry = ServerRegistry {
+            stage: Stage::Prepared,
+            ran: false,
+            servers: Vec::new(),
+            next: 0,
+            had_server: false,
+            past: ServerStats::default(),
+        };
+        let stopping = Arc::new(AtomicBool::new(false));
+        Arc::new(MachineShared {
+            scheduler: Scheduler::new(threads, events.clone(), Arc::clone(&stopping)),
+            events,
+            receiver: Mutex::new(Some(receiver)),
+            registry: Mutex::new(registry),
+            engine,
+            drain_timeout: Mutex::new(DRAIN_TIMEOUT),
+            stopping,
+        })
+    }
+
+    /// Registers a server, with a guard for the thread that prepares it. From then on it can be stopped, so
+    /// its end is reported in any case.
+    pub(super) fn register(&self, name: String) -> io::Result<(Arc<ServerState>, ActiveGuard)> {
+        let stopping = || io::Error::other("the machine has stopped, or is stopping");
+        let mut registry = self.registry.lock();
+        if matches!(registry.stage, Stage::Stopping | Stage::Stopped) {
+            return Err(stopping());
+        }
+        let server = ServerState::new(ServerId(registry.next), name, self.events.clone());
+        let guard = ActiveGuard::take(&server).ok_or_else(stopping)?;
+        registry.next += 1;
+        registry.servers.push(Arc::clone(&server));
+        Ok((server, guard))
+    }
+
+    /// Takes a server that has ended out of the registry.
+    pub(super) fn unregister(&self, id: ServerId) -> Option<Arc<ServerState>> {
+        let server = self.server(id)?;
+        let stats = server.stats();
+        let mut registry = self.registry.lock();
+        // Both under one lock, so that a thread that asks for figures finds them in exactly one place.
+        registry.servers.retain(|other| other.id() != id);
+        registry.past.add(&stats);
+        drop(registry);
+        Some(server)
+    }
+
+    pub(super) fn servers(&self) -> Vec<Arc<ServerState>> {
+        self.registry.lock().servers.clone()
+    }
+
+    pub(super) fn server(&self, id: ServerId) -> Option<Arc<ServerState>> {
+        self.servers().into_iter().find(|server| server.id() == id)
+    }
+
+    pub(super) fn stop(&self) {
+        self.send(Event::Stop);
+    }
+
+    /// Stops the machine unless that was done before. A second stop would be a hard one.
+    pub(super) fn stop_once(&self) {
+        if !self.stopping.swap(true, Ordering::AcqRel) {
+            self.stop();
+        }
+    }
+
+    /// Sends a stop to the thread in `run`. If the machine does not run yet, it stops here.
+    pub(super) fn send(&self, stop: Event) {
+        self.stopping.store(true, Ordering::Release);
+        let prepared = {
+            let mut registry = self.registry.lock();
+            let prepared = registry.stage == Stage::Prepared;
+            if prepared {
+                registry.stage = Stage::Stopped;
+            }
+            prepared
+        };
+        if prepared {
+            self.release();
+        } else {
+            // Nobody receives it after the machine has stopped.
+            drop(self.events.send(stop));
+        }
+    }
+
+    /// Ends the threads that wait for work. The last thread of all sends `ThreadsEnded`.
+    pub(super) fn stop_threads(&self) {
+        let events = self.events.clone();
+        // Nobody receives it if the machine has given up on a stuck thread.
+        self.engine.threads.close(move || drop(events.send(Event::ThreadsEnded)));
+        self.engine.pool.end_parked();
+        self.engine.reactor.stop();
+    }
+
+    /// Returns one line for each stuck thread: the client that it serves, or its name.
+    pub(super) fn describe(&self, threads: Vec<String>) -> Vec<String> {
+        let clients = self.servers().into_iter().flat_map(|server| server.clients());
+        let mut lines: Vec<String> = clients
+            .map(|client| format!("the thread of client {} from {}", client.id(), client.remote()))
+            .collect();
+        let serves_client = |name: &String| {
+            name.starts_with("backport-worker-") || name == "backport-stdio" || name == "backport-memory"
+        };
+        if lines.is_empty() {
+            return threads;
+        }
+        lines.extend(threads.into_iter().filter(|name| !serves_client(name)));
+        lines
+    }
+
+    /// Drops everything that was prepared on a machine that never ran: listeners, factories and jobs.
+    pub(super) fn release(&self) {
+        self.scheduler.stop();
+        for server in self.servers() {
+            server.close_listeners();
+        }
+        self.engine.threads.close(|| ());
+        let servers = std::mem::take(&mut self.registry.lock().servers);
+        drop(servers);
+        drop(self.receiver.lock().take());
+    }
+
+    /// Acts as if the machine had never run, because its thread could not be started.
+    pub(super) fn give_up(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.registry.lock().stage = Stage::Stopped;
+        self.release();
+    }
+}

@@ -1,0 +1,77 @@
+//! Waits for sockets, and how other threads end such waits.
+//!
+//! - [`Reactor`] is one thread of a machine that watches the sockets of clients that read slowly.
+//! - [`Readiness`] is the place where a thread waits for one socket.
+//! - [`interrupt`] is the handshake of a reader with the thread that interrupts it.
+//!
+//! The choice between platforms is made here and nowhere else.
+
+pub(crate) mod interrupt;
+#[cfg(all(unix, not(all(test, shuttle))))]
+mod poll;
+#[cfg(unix)]
+mod readiness;
+#[cfg(not(unix))]
+mod without_poll;
+
+use std::time::Duration;
+
+#[cfg(all(unix, not(all(test, shuttle))))]
+pub(crate) use poll::Reactor;
+#[cfg(unix)]
+pub(crate) use readiness::Readiness;
+#[cfg(not(unix))]
+pub(crate) use without_poll::{Reactor, Readiness};
+
+#[cfg(all(test, shuttle))]
+pub(crate) use crate::shuttle::reactor::Reactor;
+
+/// How long an interrupted reader may take to come back by itself if output may be under way. This is
+/// longer than the pauses of a busy peer, and short enough for a close that waits for it.
+#[cfg_attr(not(unix), allow(dead_code, reason = "every reader returns by itself there"))]
+pub(crate) const READ_GRACE: Duration = Duration::from_millis(100);
+/// How long a write blocks in the system call before it returns with `WouldBlock`. Waits that nobody can
+/// wake return after this time, too.
+pub(crate) const WAIT_SLICE: Duration = Duration::from_millis(100);
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// There may be room to write.
+    Ready,
+    /// The wait was interrupted, now or earlier.
+    Interrupted,
+    /// The deadline passed.
+    TimedOut,
+}
+
+/// What a wait has seen of a descriptor.
+pub(crate) struct Seen {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+}
+
+/// A client with a backlog, as the transport sees it.
+pub(crate) trait Flush: Send + Sync {
+    /// Writes as much as there is room for. Never blocks.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "no transport there can report room"))]
+    fn flush(&self);
+}
+
+/// A part of a transport that the reactor calls. Both methods run on the reactor's thread and must not
+/// block. Each implementor needs only one of them.
+pub(crate) trait Source: Send + Sync {
+    /// The descriptor is ready.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "nothing is watched there"))]
+    fn ready(&self, readable: bool, writable: bool) {
+        let _ = (readable, writable);
+    }
+
+    /// The read grace is over. It was extended `reminders` times before. Returns `false` to extend it
+    /// once more.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there is no read grace there"))]
+    fn grace_is_over(&self, reminders: u32) -> bool {
+        let _ = reminders;
+        true
+    }
+}

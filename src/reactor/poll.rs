@@ -1,0 +1,273 @@
+//! The reactor of a machine: one thread that waits until there is room to write to clients that read
+//! slowly, and that ends the grace of interrupted readers.
+//!
+//! It starts with the first server that will need it, while descriptors are still available, and ends
+//! when the machine stops it. It runs no user code and never blocks outside of its wait.
+//!
+//! A descriptor cannot be watched if the kernel has no memory for it or if there is no reactor. Then
+//! `register` fails, and the waiting thread returns every [`WAIT_SLICE`] to look for itself. A reactor
+//! that could not start is tried again later. If the wait of the reactor itself fails, it wakes every
+//! waiting thread at the same pace.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use parking_lot::Mutex;
+
+use crate::logging::{error, warn, Limiter};
+use crate::reactor::{Source, READ_GRACE, WAIT_SLICE};
+use crate::threads::Threads;
+
+const WAKE: Token = Token(usize::MAX);
+/// The pause between a failed start and the next attempt.
+const RETRY: Duration = Duration::from_secs(1);
+/// Longer than any start takes.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+/// The grace of one interrupted reader.
+struct ReadGrace {
+    until: Instant,
+    /// How often the grace was extended.
+    reminders: u32,
+    of: Weak<dyn Source>,
+}
+
+/// Belongs to one machine.
+pub(crate) struct Reactor {
+    threads: Arc<Threads>,
+    /// Set by the thread that has started the reactor.
+    poll: OnceLock<Handle>,
+    /// When the next start may be tried. Written by the thread that tries one.
+    next_start: Mutex<Option<Instant>>,
+    warnings: Limiter,
+    table: Arc<Mutex<Table>>,
+}
+
+struct Handle {
+    registry: Registry,
+    waker: Waker,
+}
+
+/// Written by threads that wait for the first time, that drop a source, that start a grace or that stop
+/// the reactor. Read by the reactor's thread.
+#[derive(Default)]
+struct Table {
+    next: usize,
+    sources: HashMap<usize, Weak<dyn Source>>,
+    /// In the order in which they end.
+    graces: VecDeque<ReadGrace>,
+}
+
+impl Reactor {
+    pub(crate) fn new(threads: Arc<Threads>) -> Reactor {
+        Reactor {
+            threads,
+            poll: OnceLock::new(),
+            next_start: Mutex::default(),
+            warnings: Limiter::default(),
+            table: Arc::default(),
+        }
+    }
+
+    /// Starts the thread if it is not running. A server calls this before its clients can take the last
+    /// descriptors. A waiting thread calls it again, in case that start has failed. Must not be called
+    /// with a lock held, because a failure is logged.
+    pub(crate) fn prepare(&self) {
+        if self.poll.get().is_some() {
+            return;
+        }
+        let now = Instant::now();
+        {
+            // Until this start has ended, other callers go on without a reactor.
+            let mut next = self.next_start.lock();
+            if next.is_some_and(|next| now < next) {
+                return;
+            }
+            *next = Some(now + FOR_EVER);
+        }
+        match self.start() {
+            Ok(handle) => {
+                let handle = self.poll.get_or_init(|| handle);
+                // A stop during the start has found no thread to wake.
+                if self.threads.is_closed() {
+                    handle.wake();
+                }
+            }
+            Err(error) => {
+                *self.next_start.lock() = Some(now + RETRY);
+                if !self.threads.is_closed() && self.warnings.allow(now).is_some() {
+                    warn!("cannot start the reactor, slow clients are polled until it runs: {error}");
+                }
+            }
+        }
+    }
+
+    /// Adds a source to the table and returns its token. [`Reactor::remove`] takes it out again.
+    pub(crate) fn add(&self, source: Weak<dyn Source>) -> usize {
+        let mut table = self.table.lock();
+        let token = table.next;
+        table.next += 1;
+        table.sources.insert(token, source);
+        token
+    }
+
+    pub(crate) fn remove(&self, token: usize) {
+        self.table.lock().sources.remove(&token);
+    }
+
+    /// Watches a descriptor. A side that is ready already is reported, too, also if the descriptor was
+    /// `registered` before.
+    pub(crate) fn register(
+        &self,
+        descriptor: RawFd,
+        token: usize,
+        interest: Interest,
+        registered: bool,
+    ) -> io::Result<()> {
+        let registry = &self.handle()?.registry;
+        let mut source = SourceFd(&descriptor);
+        if registered {
+            registry.reregister(&mut source, Token(token), interest)
+        } else {
+            registry.register(&mut source, Token(token), interest)
+        }
+    }
+
+    pub(crate) fn deregister(&self, descriptor: RawFd) -> io::Result<()> {
+        self.handle()?.registry.deregister(&mut SourceFd(&descriptor))
+    }
+
+    /// Calls [`Source::grace_is_over`] after [`READ_GRACE`]. Returns `false` if no thread can do that.
+    pub(crate) fn start_grace(&self, of: Weak<dyn Source>) -> bool {
+        self.prepare();
+        let Ok(handle) = self.handle() else { return false };
+        let mut table = self.table.lock();
+        if self.threads.is_closed() {
+            return false;
+        }
+        table.graces.push_back(ReadGrace { until: Instant::now() + READ_GRACE, reminders: 0, of });
+        let first = table.graces.len() == 1;
+        drop(table);
+        if first {
+            handle.wake();
+        }
+        true
+    }
+
+    /// Ends the thread, after the machine's threads are closed. Later waits go on without it.
+    pub(crate) fn stop(&self) {
+        if let Some(handle) = self.poll.get() {
+            handle.wake();
+        }
+    }
+
+    fn handle(&self) -> io::Result<&Handle> {
+        self.poll.get().ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    fn start(&self) -> io::Result<Handle> {
+        let poll = Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        let waker = Waker::new(&registry, WAKE)?;
+        let (table, threads) = (Arc::clone(&self.table), Arc::clone(&self.threads));
+        self.threads.spawn("backport-reactor".to_owned(), None, move || watch(poll, &table, &threads))?;
+        Ok(Handle { registry, waker })
+    }
+}
+
+impl Handle {
+    fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            error!("cannot wake the reactor: {error}");
+        }
+    }
+}
+
+impl Table {
+    /// Takes the graces that are over: all of them after the stop.
+    fn take_over(&mut self, now: Instant, stopped: bool) -> Vec<ReadGrace> {
+        let count = self.graces.iter().take_while(|grace| grace.until <= now || stopped).count();
+        self.graces.drain(..count).collect()
+    }
+}
+
+fn watch(mut poll: Poll, table: &Mutex<Table>, threads: &Threads) {
+    let mut events = Events::with_capacity(256);
+    let warnings = Limiter::default();
+    loop {
+        let now = Instant::now();
+        let (over, stopped) = {
+            let mut table = table.lock();
+            // Asked under the lock: a grace that is added later finds the threads closed.
+            let stopped = threads.is_closed();
+            (table.take_over(now, stopped), stopped)
+        };
+        let goes_on = |grace: &ReadGrace| match grace.of.upgrade() {
+            Some(source) => !source.grace_is_over(grace.reminders),
+            None => false,
+        };
+        let extend =
+            |grace: ReadGrace| ReadGrace { until: now + READ_GRACE, reminders: grace.reminders + 1, ..grace };
+        let extended: Vec<ReadGrace> = over.into_iter().filter(goes_on).map(extend).collect();
+        if stopped {
+            return;
+        }
+        let next = {
+            let mut table = table.lock();
+            table.graces.extend(extended);
+            table.graces.front().map(|grace| grace.until)
+        };
+        // Rounded up: the poll counts in milliseconds.
+        let timeout = next.map(|next| next.saturating_duration_since(now) + Duration::from_millis(1));
+        if let Err(error) = poll.poll(&mut events, timeout) {
+            if error.kind() != io::ErrorKind::Interrupted {
+                wake_all_later(&error, &warnings, table);
+            }
+        }
+        for event in &events {
+            let source = table.lock().sources.get(&event.token().0).and_then(Weak::upgrade);
+            if let Some(source) = source {
+                // An error or a hang-up ends both kinds of wait. The system call will then report it.
+                let failed = event.is_error();
+                source.ready(
+                    failed || event.is_readable() || event.is_read_closed(),
+                    failed || event.is_writable() || event.is_write_closed(),
+                );
+            }
+        }
+    }
+}
+
+/// Wakes every waiting thread after a while, because the system does not tell which of them is ready.
+#[cold]
+fn wake_all_later(error: &io::Error, warnings: &Limiter, table: &Mutex<Table>) {
+    if warnings.allow(Instant::now()).is_some() {
+        warn!("the reactor cannot wait for sockets, slow clients are polled until it can: {error}");
+    }
+    std::thread::sleep(WAIT_SLICE);
+    let sources: Vec<_> = table.lock().sources.values().filter_map(Weak::upgrade).collect();
+    sources.iter().for_each(|source| source.ready(true, true));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reactor::Readiness;
+
+    #[test]
+    fn a_dropped_source_leaves_nothing_in_the_table() {
+        let threads = Threads::new();
+        threads.close(|| ());
+        let reactor = Arc::new(Reactor::new(threads));
+        let readiness = Readiness::new(Arc::clone(&reactor));
+        readiness.wait_writable(&io::stdin(), Instant::now());
+        assert_eq!(reactor.table.lock().sources.len(), 1);
+        drop(readiness);
+        assert!(reactor.table.lock().sources.is_empty());
+    }
+}

@@ -1,0 +1,217 @@
+//! Where a thread waits until a descriptor is ready, and where other threads can interrupt it.
+//!
+//! The waiting thread sleeps on the condition variable here. The reactor wakes it with `ready`, any
+//! thread with `interrupt` or `abort`.
+
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
+
+use mio::Interest;
+
+use crate::reactor::{Flush, Reactor, Seen, Source, Waited};
+use crate::sync::{Condvar, Mutex};
+
+/// The sides of a descriptor, as indices.
+const READ: usize = 0;
+const WRITE: usize = 1;
+
+/// Belongs to one transport that has a descriptor. It is made when it is first needed: most clients
+/// read as fast as they are written to, and never need it.
+pub(crate) struct Readiness {
+    reactor: Arc<Reactor>,
+    /// Our place in the reactor's table. Taken by the first wait, given back by the drop.
+    token: OnceLock<usize>,
+    state: Mutex<ReadinessState>,
+    /// Signalled when the state changes, awaited by the waiting threads.
+    changed: Condvar,
+    /// The client to call when there is room to write. Set by the first backlog.
+    flush: OnceLock<Weak<dyn Flush>>,
+}
+
+/// Written under the lock by the waiting threads, by the reactor, and by the thread that interrupts.
+#[derive(Default)]
+struct ReadinessState {
+    interrupted: bool,
+    aborted: bool,
+    /// The sides that a thread waits for.
+    wanted: [bool; 2],
+    /// The sides that the reactor has reported since.
+    ready: [bool; 2],
+    /// A backlog waits for room, too.
+    flushing: bool,
+    /// The descriptor is registered with the reactor.
+    registered: bool,
+}
+
+impl Readiness {
+    pub(crate) fn new(reactor: Arc<Reactor>) -> Arc<Readiness> {
+        Arc::new(Readiness {
+            reactor,
+            token: OnceLock::new(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            flush: OnceLock::new(),
+        })
+    }
+
+    /// Blocks until there may be room to write, until an interrupt, or until the deadline.
+    ///
+    /// If `descriptor` cannot be registered, this returns `Ready` at once: the caller then waits in the
+    /// system call, which returns after [`WAIT_SLICE`](crate::reactor::WAIT_SLICE).
+    pub(crate) fn wait_writable(self: &Arc<Self>, descriptor: &impl AsRawFd, deadline: Instant) -> Waited {
+        let token = self.token();
+        let mut state = self.state.lock();
+        if state.interrupted {
+            return Waited::Interrupted;
+        }
+        (state.wanted[WRITE], state.ready[WRITE]) = (true, false);
+        let watched = self.register(descriptor, token, &mut state);
+        let waited = loop {
+            if !watched || state.ready[WRITE] {
+                break Waited::Ready;
+            }
+            if state.interrupted {
+                break Waited::Interrupted;
+            }
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                break Waited::TimedOut;
+            }
+        };
+        state.wanted[WRITE] = false;
+        if watched && !state.interrupted {
+            self.register(descriptor, token, &mut state);
+        }
+        // The caller's loop over the system call must not outlive the deadline.
+        if !watched && Instant::now() >= deadline {
+            return Waited::TimedOut;
+        }
+        waited
+    }
+
+    /// Blocks at the end of a connection, interrupted or not, until there may be room to write or
+    /// something to read. Waits for room alone if the read side was shut down (`read_shut`).
+    ///
+    /// Returns `None` after an abort, at the deadline, or if `descriptor` cannot be registered.
+    pub(crate) fn wait_taken(
+        self: &Arc<Self>,
+        descriptor: &impl AsRawFd,
+        read_shut: bool,
+        deadline: Instant,
+    ) -> Option<Seen> {
+        let token = self.token();
+        let mut state = self.state.lock();
+        (state.wanted, state.ready) = ([!read_shut, true], [false; 2]);
+        let watched = self.register(descriptor, token, &mut state);
+        while watched && state.ready == [false; 2] && !state.aborted {
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                break;
+            }
+        }
+        state.wanted = [false; 2];
+        let [readable, writable] = state.ready;
+        (watched && !state.aborted && (readable || writable)).then_some(Seen { readable, writable })
+    }
+
+    /// Calls `flush` on the reactor's thread whenever there may be room to write. Returns `false` if
+    /// `descriptor` cannot be registered.
+    pub(crate) fn flush_when_writable(
+        self: &Arc<Self>,
+        descriptor: &impl AsRawFd,
+        flush: Weak<dyn Flush>,
+    ) -> bool {
+        self.flush.get_or_init(|| flush);
+        let token = self.token();
+        let mut state = self.state.lock();
+        state.flushing = true;
+        self.register(descriptor, token, &mut state)
+    }
+
+    /// Ends every wait for room, now and later.
+    pub(crate) fn interrupt(&self) {
+        self.state.lock().interrupted = true;
+        self.changed.notify_all();
+    }
+
+    /// Ends every wait, `wait_taken` included.
+    pub(crate) fn abort(&self) {
+        let mut state = self.state.lock();
+        (state.interrupted, state.aborted) = (true, true);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Returns our token. Called before the lock is taken, because a reactor that cannot start logs.
+    fn token(self: &Arc<Self>) -> usize {
+        self.reactor.prepare();
+        *self.token.get_or_init(|| {
+            let source: Weak<dyn Source> = Arc::<Self>::downgrade(self);
+            self.reactor.add(source)
+        })
+    }
+
+    /// Tells the reactor which sides are wanted now. A side that is ready already is reported again.
+    fn register(&self, descriptor: &impl AsRawFd, token: usize, state: &mut ReadinessState) -> bool {
+        let reading = state.wanted[READ].then_some(Interest::READABLE);
+        let writing = state.wanted[WRITE] || state.flushing;
+        let writing = writing.then_some(Interest::WRITABLE);
+        let interest = match (reading, writing) {
+            (Some(reading), Some(writing)) => reading | writing,
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => {
+                state.registered =
+                    state.registered && self.reactor.deregister(descriptor.as_raw_fd()).is_err();
+                return true;
+            }
+        };
+        let watched = self.reactor.register(descriptor.as_raw_fd(), token, interest, state.registered);
+        state.registered |= watched.is_ok();
+        watched.is_ok()
+    }
+}
+
+impl Source for Readiness {
+    fn ready(&self, readable: bool, writable: bool) {
+        let flushing = {
+            let mut state = self.state.lock();
+            // The system reports a hang-up also if nobody asked for it.
+            state.ready[READ] |= readable && state.wanted[READ];
+            state.ready[WRITE] |= writable;
+            state.flushing
+        };
+        self.changed.notify_all();
+        if flushing && writable {
+            if let Some(flush) = self.flush.get().and_then(Weak::upgrade) {
+                flush.flush();
+            }
+        }
+    }
+}
+
+impl Drop for Readiness {
+    fn drop(&mut self) {
+        if let Some(token) = self.token.get() {
+            self.reactor.remove(*token);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::threads::Threads;
+
+    #[test]
+    fn without_a_reactor_a_wait_ends_at_once_and_a_late_one_has_timed_out() {
+        let threads = Threads::new();
+        threads.close(|| ());
+        let readiness = Readiness::new(Arc::new(Reactor::new(threads)));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        assert_eq!(readiness.wait_writable(&io::stdin(), deadline), Waited::Ready);
+        assert_eq!(readiness.wait_writable(&io::stdin(), Instant::now()), Waited::TimedOut);
+        assert!(readiness.wait_taken(&io::stdin(), false, deadline).is_none());
+    }
+}

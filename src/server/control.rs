@@ -1,0 +1,116 @@
+//! The requests that a server may make of its machine.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+
+use crate::reactor::Reactor;
+use crate::server::handle::ServerHandle;
+use crate::server::permit::ActiveGuard;
+use crate::server::state::ServerState;
+use crate::threads::pool::Pool;
+use crate::threads::Threads;
+
+/// The threads that the servers of a machine share.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    pub(crate) threads: Arc<Threads>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) reactor: Arc<Reactor>,
+}
+
+/// The requests that a [`Server`](crate::Server) may make of its machine. No method blocks.
+///
+/// A clone is for the threads that the server starts. To hold one does not keep the server alive: a server
+/// has ended when every thread that it started with [`spawn`](Control::spawn) has ended.
+#[derive(Clone)]
+pub struct Control {
+    state: Arc<ServerState>,
+    engine: Engine,
+}
+
+impl Control {
+    pub(crate) fn new(state: Arc<ServerState>, engine: Engine) -> Control {
+        Control { state, engine }
+    }
+
+    /// Starts a thread of the server, named `backport-{name}`. It starts at once if the machine runs, else
+    /// when the machine begins to run.
+    ///
+    /// The machine waits for the thread when it stops. A panic in the thread is logged and ends it.
+    ///
+    /// # Errors
+    /// - If the thread cannot be started. If that happens later, when the machine begins to run, it is an
+    ///   error of `run`.
+    /// - If the name contains a NUL byte.
+    /// - If the server is stopping or has ended.
+    pub fn spawn(&self, name: impl AsRef<str>, f: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        if name.as_ref().contains('\0') {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the name of a thread must not contain a NUL byte",
+            ));
+        }
+        let guard =
+            ActiveGuard::take(&self.state).ok_or_else(|| io::Error::other("the server is stopping"))?;
+        self.engine.threads.spawn(format!("backport-{}", name.as_ref()), None, move || {
+            let _guard = guard;
+            f();
+        })
+    }
+
+    /// Returns a receiver that disconnects when the server is asked to stop. Nothing is ever sent.
+    ///
+    /// It serves in a `select!`, or in a `recv` that waits for nothing else.
+    #[must_use]
+    pub fn stopping(&self) -> Receiver<()> {
+        self.state.stopping()
+    }
+
+    /// Returns `true` if the server was asked to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.state.is_stopping()
+    }
+
+    /// Calls `f` once, when the server is asked to stop or has ended. Calls it at once if the server is
+    /// stopping already.
+    ///
+    /// Use it to wake a thread of the server: shut down the socket, or wake the poll, in which it blocks.
+    /// `f` runs on the thread that is in [`Machine::run`](crate::Machine::run), and must not block.
+    pub fn on_stop(&self, f: impl FnOnce() + Send + 'static) {
+        self.state.on_stop(f);
+    }
+
+    /// Asks this server to stop, like [`ServerHandle::stop`]. Returns at once.
+    pub fn stop(&self) {
+        self.state.request_stop();
+    }
+
+    /// Returns the handle of the server, like [`Machine::servers`](crate::Machine::servers).
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle::new(Arc::clone(&self.state))
+    }
+
+    /// Sets the name of the server, for the log and for [`ServerHandle::name`].
+    pub fn set_name(&self, name: impl Into<String>) {
+        self.state.set_name(name.into());
+    }
+
+    pub(crate) fn state(&self) -> &Arc<ServerState> {
+        &self.state
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("server", &self.state.name()).finish()
+    }
+}

@@ -1,0 +1,29 @@
+//! Listeners: an acceptor accepts connections from one.
+//!
+//! - [`tcp`] binds addresses and sets the options of TCP.
+//! - [`socket`] is a listening socket on which a thread can wait and can be interrupted.
+
+pub(crate) mod socket;
+pub(crate) mod tcp;
+
+use std::io;
+
+use crate::remote::Remote;
+
+/// A source of connections for an acceptor.
+pub(crate) trait Listener: Send + 'static {
+    /// The socket of an accepted connection.
+    type Socket;
+
+    /// Returns a function that ends the running call of `accept` and all later ones.
+    fn interrupter(&self) -> Box<dyn FnOnce() + Send>;
+
+    /// Waits for a connection and takes it from the queue. Fails with any error after an interrupt.
+    fn accept(&mut self) -> io::Result<Accepted<Self::Socket>>;
+}
+
+/// A connection that a listener has accepted.
+pub(crate) struct Accepted<S> {
+    pub(crate) socket: S,
+    pub(crate) remote: Remote,
+}

@@ -1,0 +1,264 @@
+//! Sessions: the life of one client, from the accepted connection to the drop of the transport.
+//!
+//! A [`Session`] is a value. Each [`step`](Session::step) takes it from one stage to the next:
+//!
+//! | stage | what the step does |
+//! |---|---|
+//! | `Accepted` | makes the transport and registers the client, so that a stop can end it from now on |
+//! | `Upgrading` | runs the [upgrades](super::upgrade), such as a handshake |
+//! | `Opening` | makes the adapter and calls `opening` |
+//! | `Talking` | calls `serving`, which calls `receiving` |
+//! | `Closing` | determines the reason, calls `closing`, drops the adapter |
+//! | `Lingering` | delivers the last output and drops the transport |
+//!
+//! With a thread for each client, one worker takes all steps. Panics of user code are caught in the step
+//! that calls it.
+
+use std::sync::Arc;
+use std::{io, mem};
+
+use crossbeam_channel::Sender;
+
+use crate::adapter::Adapter;
+use crate::catch_panic::catch_panic;
+use crate::client::id::ClientId;
+use crate::client::state::ClientContext;
+use crate::client::Client;
+use crate::closing::Closing;
+use crate::error::Result;
+use crate::input::Input;
+use crate::logging::{debug, error, warn, Escaped};
+use crate::server::control::Control;
+use crate::server::listener::Accepted;
+use crate::server::permit::Permit;
+use crate::server::state::ServerState;
+use crate::server::upgrade::{upgrade_all, Connection, Upgrade};
+use crate::sync::atomic::Ordering;
+use crate::threads::pool::{Job, Pool};
+use crate::transport::Transport;
+
+/// Makes the transport of an accepted socket. It runs on the session's thread, so one thread allocates and
+/// frees the memory of one connection.
+type Connect<S> = Box<dyn Fn(S) -> Arc<dyn Transport> + Send + Sync>;
+
+/// Starts the sessions of one server.
+pub(crate) struct Sessions<F, S> {
+    server: Arc<ServerState>,
+    pool: Arc<Pool>,
+    context: Arc<ClientContext>,
+    factory: F,
+    connect: Connect<S>,
+    upgrades: Vec<Box<dyn Upgrade>>,
+    stack: Option<usize>,
+    reports: Option<Sender<Closing>>,
+}
+
+impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessions<F, S> {
+    pub(crate) fn new(
+        control: &Control,
+        factory: F,
+        connect: impl Fn(S) -> Arc<dyn Transport> + Send + Sync + 'static,
+    ) -> Sessions<F, S> {
+        let (server, engine) = (Arc::clone(control.state()), control.engine());
+        let limits = Arc::clone(server.limits());
+        Sessions {
+            context: Arc::new(ClientContext { limits, threads: Arc::clone(&engine.threads) }),
+            server,
+            pool: Arc::clone(&engine.pool),
+            factory,
+            connect: Box::new(connect),
+            upgrades: Vec::new(),
+            stack: None,
+            reports: None,
+        }
+    }
+
+    /// Sets the stack size of the threads that serve the sessions.
+    pub(crate) fn stack_size(self, stack: Option<usize>) -> Sessions<F, S> {
+        Sessions { stack, ..self }
+    }
+
+    /// Also sends the reason of each client when its session has ended.
+    pub(crate) fn reporting(self, reports: Sender<Closing>) -> Sessions<F, S> {
+        Sessions { reports: Some(reports), ..self }
+    }
+
+    /// Makes the session of a connection.
+    pub(crate) fn session(self: &Arc<Self>, permit: Permit, accepted: Accepted<S>) -> Session<A, F, S> {
+        let id = ClientId::next();
+        Session { id, sessions: Some(Arc::clone(self)), stage: Stage::Accepted(accepted), permit }
+    }
+
+    /// Hands the session of a connection to a worker, and does not wait for it. If this fails, the
+    /// connection is lost.
+    pub(crate) fn start(self: &Arc<Self>, permit: Permit, accepted: Accepted<S>) -> io::Result<()> {
+        self.pool.run(self.stack, Box::new(self.session(permit, accepted)))
+    }
+}
+
+/// The life of one client.
+pub(crate) struct Session<A, F, S> {
+    id: ClientId,
+    /// Taken by the worker, because the drop of the last one drops the user's factory.
+    sessions: Option<Arc<Sessions<F, S>>>,
+    stage: Stage<A, S>,
+    /// Dropped with the session, when its worker is free again.
+    permit: Permit,
+}
+
+/// The stages of a session, in order.
+enum Stage<A, S> {
+    Accepted(Accepted<S>),
+    Upgrading(Client, Arc<dyn Transport>),
+    Opening(Client, Arc<dyn Transport>),
+    Talking(Client, Arc<dyn Transport>, Box<A>),
+    Closing(Client, Box<A>, Talked),
+    Lingering(Client, Closing),
+    Ended,
+}
+
+/// How a conversation ended: the result of the callbacks, or the message of a panic in one.
+struct Talked {
+    outcome: Result<Result, String>,
+    end_of_input: bool,
+}
+
+impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Job for Session<A, F, S> {
+    fn run(&mut self) {
+        let Some(sessions) = self.sessions.take() else { return };
+        while !matches!(self.stage, Stage::Ended) {
+            self.step(&sessions);
+        }
+        if let Err(message) = catch_panic(move || drop(sessions)) {
+            error!("a panic in the drop of a server's factory: {}", Escaped(message));
+        }
+    }
+}
+
+impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Session<A, F, S> {
+    /// Goes to the next stage.
+    fn step(&mut self, sessions: &Sessions<F, S>) {
+        self.stage = match mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::Accepted(accepted) => self.register(sessions, accepted),
+            Stage::Upgrading(client, transport) => upgrade(sessions, client, transport),
+            Stage::Opening(client, transport) => open(sessions, client, transport),
+            Stage::Talking(client, transport, adapter) => talk(sessions, client, transport, adapter),
+            Stage::Closing(client, adapter, talked) => close(client, adapter, talked),
+            Stage::Lingering(client, reason) => linger(sessions, &client, reason),
+            Stage::Ended => Stage::Ended,
+        };
+    }
+
+    /// Makes the transport and registers the client.
+    #[inline(never)]
+    fn register(&mut self, sessions: &Sessions<F, S>, accepted: Accepted<S>) -> Stage<A, S> {
+        let Accepted { socket, remote } = accepted;
+        let transport = (sessions.connect)(socket);
+        let client = Client::new(self.id, Arc::clone(&transport), remote, Arc::clone(&sessions.context));
+        if !self.permit.register(&client) {
+            sessions.server.counters.refused.fetch_add(1, Ordering::Relaxed);
+            return Stage::Ended;
+        }
+        debug!("client {} from {}: connected", client.id(), client.remote());
+        if sessions.upgrades.is_empty() {
+            Stage::Opening(client, transport)
+        } else {
+            client.shared().hold_back_output();
+            Stage::Upgrading(client, transport)
+        }
+    }
+}
+
+/// Runs the upgrades. If one fails, the connection ends without `opening` and without `closing`.
+#[inline(never)]
+fn upgrade<A, F, S>(sessions: &Sessions<F, S>, client: Client, transport: Arc<dyn Transport>) -> Stage<A, S> {
+    let connection = Connection { transport, remote: client.remote().clone() };
+    match catch_panic(|| upgrade_all(&sessions.upgrades, connection)) {
+        Ok(Ok(connection)) => {
+            let transport = Arc::clone(&connection.transport);
+            client.shared().upgraded(connection.transport, connection.remote);
+            Stage::Opening(client, transport)
+        }
+        Ok(Err(error)) => never_opened(client, Ok(Err(error.into()))),
+        Err(message) => never_opened(client, Err(message)),
+    }
+}
+
+/// Makes the adapter and calls `opening`. Goes on to talk unless `opening` fails or closes the client.
+#[inline(never)]
+fn open<A: Adapter, F: Fn() -> A, S>(
+    sessions: &Sessions<F, S>,
+    client: Client,
+    transport: Arc<dyn Transport>,
+) -> Stage<A, S> {
+    // The adapter lies on the heap. A large one on the stack would be copied by each call on its way.
+    let mut adapter = match catch_panic(|| Box::new((sessions.factory)())) {
+        Ok(adapter) => adapter,
+        Err(message) => return never_opened(client, Err(message)),
+    };
+    match catch_panic(|| adapter.opening(&client)) {
+        Ok(Ok(())) if !client.is_input_ended() => Stage::Talking(client, transport, adapter),
+        outcome => Stage::Closing(client, adapter, Talked { outcome, end_of_input: false }),
+    }
+}
+
+/// Ends a connection that was never opened, so `closing` is not called.
+fn never_opened<A, S>(client: Client, outcome: Result<Result, String>) -> Stage<A, S> {
+    let reason = client.shared().begin_closing(outcome, false);
+    Stage::Lingering(client, reason)
+}
+
+/// Calls `serving` until the conversation ends.
+fn talk<A: Adapter, F, S>(
+    sessions: &Sessions<F, S>,
+    client: Client,
+    transport: Arc<dyn Transport>,
+    mut adapter: Box<A>,
+) -> Stage<A, S> {
+    let mut end_of_input = false;
+    let outcome = catch_panic(|| {
+        let mut input = Input::new(client.clone(), transport, Arc::clone(&sessions.context.limits));
+        let result = adapter.serving(&client, &mut input);
+        end_of_input = input.is_at_end();
+        result
+    });
+    Stage::Closing(client, adapter, Talked { outcome, end_of_input })
+}
+
+/// Determines the reason, calls `closing` and drops the adapter.
+#[inline(never)]
+fn close<A: Adapter, S>(client: Client, mut adapter: Box<A>, talked: Talked) -> Stage<A, S> {
+    let Talked { outcome, end_of_input } = talked;
+    // The `source` of an error is user code, too.
+    let reason = catch_panic(|| client.shared().begin_closing(outcome, end_of_input));
+    let reason = reason.unwrap_or_else(Closing::Panicked);
+    if let Err(message) = catch_panic(|| adapter.closing(&client, &reason)) {
+        error!("client {}: panic in closing: {}", client.id(), Escaped(message));
+    }
+    if let Err(message) = catch_panic(move || drop(adapter)) {
+        error!("client {}: panic in the adapter's drop: {}", client.id(), Escaped(message));
+    }
+    Stage::Lingering(client, reason)
+}
+
+/// Counts and logs the end, delivers the last output and drops the transport.
+#[inline(never)]
+fn linger<A, F, S>(sessions: &Sessions<F, S>, client: &Client, reason: Closing) -> Stage<A, S> {
+    sessions.server.count(&reason);
+    log_end(client, &reason);
+    client.shared().finish_closing();
+    if let Some(reports) = &sessions.reports {
+        // The receiver may have gone.
+        drop(reports.send(reason));
+    }
+    Stage::Ended
+}
+
+fn log_end(client: &Client, reason: &Closing) {
+    let (id, remote) = (client.id(), client.remote());
+    match reason {
+        Closing::Panicked(_) => error!("client {id} from {remote}: {reason}"),
+        Closing::Failed(_) => warn!("client {id} from {remote}: {reason}"),
+        _ => debug!("client {id} from {remote}: {reason} after {:.1?}", client.connected_since().elapsed()),
+    }
+}

@@ -1,0 +1,312 @@
+//! The state of one server: its clients, its figures, and how it ends.
+//!
+//! A server stops in these steps. The thread in `run` takes each of them (`machine/run.rs`):
+//!
+//! 1. [`request_stop`](ServerState::request_stop) asks for it, on any thread.
+//! 2. [`close_listeners`](ServerState::close_listeners) wakes the acceptors, which close their listeners.
+//! 3. [`end_clients`](ServerState::end_clients) closes the clients, after the last listener.
+//! 4. The last guard of [`permit`](super::permit) drops. The server has ended.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crossbeam_channel::{bounded, Receiver, Sender};
+
+use crate::catch_panic::catch_panic;
+use crate::client::id::ClientId;
+use crate::client::Client;
+use crate::closing::Closing;
+use crate::event::{Event, Events, ServerId};
+use crate::limits::Limits;
+use crate::logging::{error, info, Escaped, Limiter};
+use crate::server::notify::Notify;
+use crate::stats::ServerStats;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::Mutex;
+
+/// The state of one server. Its handles, its threads and its clients share it.
+pub(crate) struct ServerState {
+    id: ServerId,
+    name: Mutex<String>,
+    limits: Arc<Limits>,
+    events: Events,
+    registry: Mutex<ClientRegistry>,
+    stop: Mutex<StopStage>,
+    /// Disconnected when the listeners close.
+    stopped: Receiver<()>,
+    /// Set by `ServerHandle::suspend` and `resume`, read by the acceptor.
+    suspended: AtomicBool,
+    /// Notified when a permit comes free, when a suspension ends, and at the stop.
+    pub(crate) changed: Notify,
+    /// Counted by the acceptor and by sessions, read by threads that ask for figures.
+    pub(crate) counters: Counters,
+    pub(crate) warnings: Limiter,
+}
+
+/// Written under the lock by the acceptor (permits taken), by sessions (permits given back) and by the
+/// thread that stops the server.
+#[derive(Default)]
+pub(super) struct ClientRegistry {
+    pub(super) clients: BTreeMap<ClientId, Client>,
+    /// No permit is given any more, and no client can register.
+    pub(super) closed: bool,
+    /// Permits that are out: the clients, and the connections on their way from the acceptor to a session.
+    pub(super) permits: usize,
+    /// Guards and permits that are out. At zero the server has ended.
+    pub(super) active: usize,
+    /// Listeners that are open.
+    pub(super) listeners: usize,
+    /// An acceptor waits for a permit.
+    pub(super) waiting: bool,
+    pub(super) accepted: u64,
+    pub(super) peak: usize,
+    /// The bytes of clients that have ended.
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+}
+
+/// How far the stop of a server has come. Written under the lock by the thread that asks for the stop and
+/// by the thread that closes the listeners.
+enum StopStage {
+    Serving(StopHooks),
+    /// A stop was asked for, and the event is under way.
+    Requested(StopHooks),
+    ListenersClosed,
+}
+
+#[derive(Default)]
+struct StopHooks {
+    /// The drop disconnects `ServerState::stopped`.
+    stopped: Option<Sender<()>>,
+    calls: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) refused: AtomicU64,
+    pub(crate) accept_errors: AtomicU64,
+    panics: AtomicU64,
+    failures: AtomicU64,
+    idle_timeouts: AtomicU64,
+    too_slow: AtomicU64,
+}
+
+impl ServerState {
+    pub(crate) fn new(id: ServerId, name: String, events: Events) -> Arc<ServerState> {
+        let (sender, stopped) = bounded(0);
+        Arc::new(ServerState {
+            id,
+            name: Mutex::new(name),
+            limits: Arc::default(),
+            events,
+            registry: Mutex::default(),
+            stop: Mutex::new(StopStage::Serving(StopHooks { stopped: Some(sender), calls: Vec::new() })),
+            stopped,
+            suspended: AtomicBool::new(false),
+            changed: Notify::default(),
+            counters: Counters::default(),
+            warnings: Limiter::default(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> ServerId {
+        self.id
+    }
+
+    pub(crate) fn name(&self) -> String {
+        self.name.lock().clone()
+    }
+
+    pub(crate) fn set_name(&self, name: String) {
+        *self.name.lock() = name;
+    }
+
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
+    pub(super) fn registry(&self) -> &Mutex<ClientRegistry> {
+        &self.registry
+    }
+
+    pub(crate) fn clients(&self) -> Vec<Client> {
+        self.registry.lock().clients.values().cloned().collect()
+    }
+
+    pub(crate) fn client_count(&self) -> usize {
+        self.registry.lock().clients.len()
+    }
+
+    /// Returns whether one more client may come. If not, `changed` is notified when one may.
+    pub(crate) fn has_room(&self) -> bool {
+        self.registry.lock().has_room(&self.limits)
+    }
+
+    pub(crate) fn has_listeners(&self) -> bool {
+        self.registry.lock().listeners > 0
+    }
+
+    /// Counts how a client ended.
+    pub(crate) fn count(&self, reason: &Closing) {
+        let counter = match reason {
+            Closing::Panicked(_) => &self.counters.panics,
+            Closing::Failed(_) => &self.counters.failures,
+            Closing::Idle => &self.counters.idle_timeouts,
+            Closing::TooSlow => &self.counters.too_slow,
+            _ => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stats(&self) -> ServerStats {
+        let (mut stats, clients) = {
+            let registry = self.registry.lock();
+            let stats = ServerStats {
+                accepted: registry.accepted,
+                current: registry.clients.len(),
+                peak: registry.peak,
+                bytes_in: registry.bytes_in,
+                bytes_out: registry.bytes_out,
+                ..ServerStats::default()
+            };
+            (stats, registry.clients.values().cloned().collect::<Vec<_>>())
+        };
+        for client in clients {
+            let client = client.stats();
+            stats.bytes_in += client.bytes_in;
+            stats.bytes_out += client.bytes_out;
+            stats.backlog += client.backlog;
+        }
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        stats.refused = read(&self.counters.refused);
+        stats.accept_errors = read(&self.counters.accept_errors);
+        stats.panics = read(&self.counters.panics);
+        stats.failures = read(&self.counters.failures);
+        stats.idle_timeouts = read(&self.counters.idle_timeouts);
+        stats.too_slow = read(&self.counters.too_slow);
+        stats
+    }
+
+    pub(crate) fn suspend(&self, suspended: bool) {
+        self.suspended.store(suspended, Ordering::Release);
+        self.changed.notify();
+    }
+
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::Acquire)
+    }
+
+    /// Returns whether a stop was asked for, or whether the server has ended.
+    pub(crate) fn is_stopping(&self) -> bool {
+        !matches!(&*self.stop.lock(), StopStage::Serving(_))
+    }
+
+    /// Returns a receiver that disconnects when the listeners close.
+    pub(crate) fn stopping(&self) -> Receiver<()> {
+        self.stopped.clone()
+    }
+
+    /// Calls `hook` when the listeners close: at once if that has happened already.
+    pub(crate) fn on_stop(&self, hook: impl FnOnce() + Send + 'static) {
+        if let StopStage::Serving(hooks) | StopStage::Requested(hooks) = &mut *self.stop.lock() {
+            hooks.calls.push(Box::new(hook));
+            return;
+        }
+        call_hook(hook);
+    }
+
+    /// Asks the thread in `run` to stop this server. Never blocks. A second call does nothing.
+    pub(crate) fn request_stop(&self) {
+        if self.mark_stopping() {
+            self.send(Event::StopServer(self.id));
+        }
+    }
+
+    /// Asks for a stop because the listener is unusable: the failure becomes the error of `run`.
+    pub(crate) fn request_stop_after(&self, failure: io::Error) {
+        error!("server {} ended: {failure}", Escaped(self.name()));
+        self.mark_stopping();
+        self.send(Event::ServerFailed(self.id, failure));
+    }
+
+    /// Returns `false` if the server was stopping already.
+    fn mark_stopping(&self) -> bool {
+        {
+            let mut stage = self.stop.lock();
+            let StopStage::Serving(hooks) = &mut *stage else { return false };
+            let hooks = std::mem::take(hooks);
+            *stage = StopStage::Requested(hooks);
+        }
+        info!("server {} stops", Escaped(self.name()));
+        true
+    }
+
+    /// Tells every listener to close, and calls the hooks of `on_stop`. The listeners close on the
+    /// threads that accept from them. A second call does nothing.
+    pub(crate) fn close_listeners(&self) {
+        self.mark_stopping();
+        let stage = std::mem::replace(&mut *self.stop.lock(), StopStage::ListenersClosed);
+        let StopStage::Requested(mut hooks) = stage else { return };
+        drop(hooks.stopped.take());
+        for call in hooks.calls {
+            call_hook(call);
+        }
+        self.changed.notify();
+    }
+
+    /// Refuses new clients and closes the present ones gracefully.
+    ///
+    /// They are asked to end one after another with no lock held, because a session that ends needs the
+    /// registry.
+    pub(crate) fn end_clients(&self) {
+        for client in self.refuse_clients() {
+            client.end(Closing::Stopping);
+        }
+    }
+
+    /// Refuses new clients, aborts the present ones and drops their pending output.
+    pub(crate) fn abort_clients(&self) {
+        for client in self.refuse_clients() {
+            client.end_now(Closing::Stopping);
+        }
+    }
+
+    /// Refuses new clients from now on and returns the present ones.
+    fn refuse_clients(&self) -> Vec<Client> {
+        let mut registry = self.registry.lock();
+        registry.closed = true;
+        registry.clients.values().cloned().collect()
+    }
+
+    /// The last guard has dropped: the server has ended.
+    pub(super) fn ended(&self) {
+        self.mark_stopping();
+        self.send(Event::ServerEnded(self.id));
+    }
+
+    pub(super) fn send(&self, event: Event) {
+        // Nobody receives it if the machine has given up on a stuck thread.
+        drop(self.events.send(event));
+    }
+}
+
+impl ClientRegistry {
+    pub(super) fn has_room(&mut self, limits: &Limits) -> bool {
+        self.waiting = self.permits >= limits.max_clients();
+        !self.waiting
+    }
+}
+
+impl fmt::Debug for ServerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerState").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+fn call_hook(hook: impl FnOnce()) {
+    if let Err(message) = catch_panic(hook) {
+        error!("a hook for the stop panicked: {}", Escaped(message));
+    }
+}

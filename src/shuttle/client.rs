@@ -1,0 +1,264 @@
+//! One client: writes, posts, flushes, closes and aborts at the same time.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use shuttle::thread;
+
+use super::transport::Wire;
+use super::{deadline, explore, pick, Time};
+use crate::client::state::ClientContext;
+use crate::client::{id::ClientId, Client};
+use crate::closing::Closing;
+use crate::limits::Limits;
+use crate::remote::Remote;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::channel::unbounded;
+use crate::sync::thread::JoinHandle;
+use crate::threads::Threads;
+
+const WINDOW: usize = 3;
+
+fn connect(watched: bool) -> (Arc<Wire>, Client, Arc<Threads>) {
+    let (wire, threads) = (Wire::new(WINDOW, watched), Threads::new());
+    threads.open().unwrap();
+    let context =
+        Arc::new(ClientContext { limits: Arc::new(Limits::default()), threads: Arc::clone(&threads) });
+    let client = Client::new(ClientId::next(), wire.transport(), Remote::Memory, context);
+    (wire, client, threads)
+}
+
+/// Waits for the threads that flush.
+fn end(threads: &Threads) {
+    let (sender, ended) = unbounded();
+    threads.close(move || sender.send(()).expect("we wait for it"));
+    ended.recv().expect("the last thread says so");
+    threads.join(deadline());
+}
+
+fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    thread::spawn(f)
+}
+
+/// A record says in each byte whose it is, and in its length which it is.
+fn record(writer: u8, number: usize) -> Vec<u8> {
+    let mut record = vec![writer; number + 1];
+    record.push(b'\n');
+    record
+}
+
+/// The records that a peer has received, by writer; the rest of one that is torn.
+fn parse(received: &[u8]) -> (BTreeMap<u8, Vec<usize>>, Vec<u8>) {
+    let mut found: BTreeMap<u8, Vec<usize>> = BTreeMap::new();
+    let mut rest = received;
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        let (line, tail) = (&rest[..end], &rest[end + 1..]);
+        assert!(line.iter().all(|byte| *byte == line[0]), "records are mixed: {line:?}");
+        found.entry(line[0]).or_default().push(line.len() - 1);
+        rest = tail;
+    }
+    (found, rest.to_vec())
+}
+
+/// Writes or posts records until one is refused; which were accepted.
+fn produce(client: Client, writer: u8, call: fn(&Client, &[u8]) -> io::Result<()>) -> Vec<usize> {
+    let mut accepted = Vec::new();
+    for number in 0..3 {
+        match call(&client, &record(writer, number)) {
+            Ok(()) => accepted.push(number),
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+                assert!(client.is_closed(), "a connection that has not ended took no record");
+                break;
+            }
+        }
+    }
+    accepted
+}
+
+fn write(client: &Client, data: &[u8]) -> io::Result<()> {
+    client.write(data)
+}
+
+fn post(client: &Client, data: &[u8]) -> io::Result<()> {
+    client.post(data)
+}
+
+fn corked(client: &Client, data: &[u8]) -> io::Result<()> {
+    let corked = client.cork();
+    let (one, two) = data.split_at(1);
+    client.write_vectored_all(&[one, two])?;
+    corked.flush()
+}
+
+/// Closes while others write, post and cork: what was accepted arrives, whole and in order, and
+/// nothing else.
+fn deliver(watched: bool) {
+    let (wire, client, threads) = connect(watched);
+    let peer = spawn({
+        let wire = Arc::clone(&wire);
+        move || wire.read_to_end()
+    });
+    let calls: [(u8, fn(&Client, &[u8]) -> io::Result<()>); 3] = [(b'w', write), (b'p', post), (b'v', write)];
+    let producers = calls.map(|(writer, call)| {
+        let client = client.clone();
+        (writer, spawn(move || produce(client, writer, call)))
+    });
+    let closer = spawn({
+        let client = client.clone();
+        move || {
+            client.close();
+            let late = client.write(b"late\n").unwrap_err();
+            assert_eq!(late.kind(), io::ErrorKind::BrokenPipe);
+            assert!(client.post(b"late\n").is_err());
+        }
+    });
+    let reason = client.shared().begin_closing(Ok(Ok(())), false);
+    assert!(matches!(reason, Closing::ByServer));
+    let goodbye = if pick(2) == 0 { record(b'g', 0) } else { Vec::new() };
+    client.write(&goodbye).expect("the worker alone may still write");
+    client.shared().finish_closing();
+    assert!(client.write(b"late\n").is_err());
+    closer.join().unwrap();
+    let received = peer.join().unwrap();
+    assert!(received.ends_with(&goodbye), "something was written after the last word");
+    let (mut received, torn) = parse(&received);
+    assert!(torn.is_empty(), "a torn record: {torn:?}");
+    received.remove(&b'g');
+    for (writer, producer) in producers {
+        let accepted = producer.join().unwrap();
+        assert_eq!(received.remove(&writer).unwrap_or_default(), accepted, "of writer {}", writer as char);
+    }
+    assert!(received.is_empty());
+    end(&threads);
+    assert!(wire.is_gone(), "a handle that is kept pins the transport");
+}
+
+#[test]
+fn what_was_accepted_before_a_close_arrives_whole_and_in_order() {
+    explore(Time::Stands, || deliver(true));
+}
+
+#[test]
+fn so_it_does_where_a_thread_has_to_flush() {
+    explore(Time::Stands, || deliver(false));
+}
+
+/// No one closes: whatever waits in a backlog or behind a cork must find its way by itself.
+fn drain(watched: bool, calls: [(u8, fn(&Client, &[u8]) -> io::Result<()>); 2]) {
+    let (wire, client, threads) = connect(watched);
+    let total = calls.len() * (0..3).map(|number| record(0, number).len()).sum::<usize>();
+    let peer = spawn({
+        let wire = Arc::clone(&wire);
+        move || wire.read(total)
+    });
+    let producers = calls.map(|(writer, call)| {
+        let client = client.clone();
+        spawn(move || produce(client, writer, call))
+    });
+    for producer in producers {
+        assert_eq!(producer.join().unwrap(), [0, 1, 2]);
+    }
+    let (received, torn) = parse(&peer.join().unwrap());
+    assert!(torn.is_empty());
+    for (writer, _) in calls {
+        assert_eq!(received[&writer], [0, 1, 2]);
+    }
+    end(&threads);
+    assert_eq!(client.stats().bytes_out, total as u64);
+}
+
+#[test]
+fn a_backlog_goes_out_as_the_peer_reads() {
+    explore(Time::Stands, || drain(true, [(b'p', post), (b'q', post)]));
+    explore(Time::Stands, || drain(true, [(b'p', post), (b'w', write)]));
+}
+
+#[test]
+fn so_it_does_through_a_thread() {
+    explore(Time::Stands, || drain(false, [(b'p', post), (b'w', write)]));
+}
+
+#[test]
+fn what_a_cork_gathers_goes_out_whole() {
+    explore(Time::Stands, || drain(true, [(b'c', corked), (b'p', post)]));
+    explore(Time::Stands, || drain(true, [(b'c', corked), (b'w', write)]));
+}
+
+#[test]
+fn the_first_reason_stays() {
+    explore(Time::Stands, || {
+        let (_wire, client, _threads) = connect(true);
+        let closed = Arc::new(AtomicBool::new(false));
+        let first = spawn({
+            let (client, closed) = (client.clone(), Arc::clone(&closed));
+            move || {
+                client.close();
+                closed.store(true, Ordering::SeqCst);
+            }
+        });
+        let second = spawn({
+            let client = client.clone();
+            move || {
+                let late = closed.load(Ordering::SeqCst);
+                client.shared().end(Closing::Stopping, false);
+                assert!(client.is_closed());
+                late
+            }
+        });
+        let third = spawn({
+            let client = client.clone();
+            move || client.shared().end(Closing::TooSlow, true)
+        });
+        first.join().unwrap();
+        let late = second.join().unwrap();
+        third.join().unwrap();
+        let reason = client.shared().begin_closing(Ok(Ok(())), false);
+        assert!(matches!(reason, Closing::ByServer | Closing::Stopping | Closing::TooSlow));
+        assert!(!(late && matches!(reason, Closing::Stopping)), "a later reason has replaced the first");
+        client.shared().finish_closing();
+        assert!(
+            matches!(client.shared().begin_closing(Ok(Ok(())), false), Closing::ByServer),
+            "the reason is given once"
+        );
+    });
+}
+
+/// A peer that hangs, a write that waits for it, and an abort: nobody waits for ever, and what
+/// arrives is what was written, up to a point.
+#[test]
+fn an_abort_frees_whoever_waits_for_a_peer_that_hangs() {
+    explore(Time::Passes, || {
+        let (wire, client, threads) = connect(true);
+        let calls: [(u8, fn(&Client, &[u8]) -> io::Result<()>); 2] = [(b'w', write), (b'p', post)];
+        let producers = calls.map(|(writer, call)| {
+            let client = client.clone();
+            spawn(move || {
+                for number in 0..3 {
+                    if call(&client, &record(writer, number)).is_err() {
+                        assert!(client.is_closed());
+                        assert!(call(&client, b"late\n").is_err());
+                        return;
+                    }
+                }
+            })
+        });
+        let hang = spawn({
+            let wire = Arc::clone(&wire);
+            move || wire.hang()
+        });
+        let aborter = spawn({
+            let client = client.clone();
+            move || client.abort()
+        });
+        drop(client.shared().begin_closing(Ok(Ok(())), false));
+        client.shared().finish_closing();
+        for thread in producers.into_iter().chain([hang, aborter]) {
+            thread.join().unwrap();
+        }
+        assert!(wire.is_gone());
+        parse(&wire.received());
+        end(&threads);
+    });
+}

@@ -1,0 +1,351 @@
+//! The threads of a machine: deferred until it runs, named, counted, and joined at its end.
+//!
+//! A thread counts as ended when the destructors of its thread-locals have run, too: the guard that reports
+//! its end is a thread-local itself. The standard library registers it first and so drops it last. Therefore
+//! a destructor that hangs is seen, and a slow one delays no other thread.
+//!
+//! An ended thread is joined by the next thread that starts or ends, and at the stop by the thread in
+//! `run`. Such a join waits only for the system, never for user code.
+
+pub(crate) mod pool;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use crate::catch_panic::catch_panic;
+use crate::logging::{error, Escaped};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::thread::{Builder, JoinHandle};
+use crate::sync::{thread_local, Mutex};
+
+/// The threads of one machine.
+pub(crate) struct Threads {
+    table: Mutex<ThreadTable>,
+    /// No thread is started any more. Set by `close`, read by threads that decide whether to wait for more
+    /// work.
+    closed: AtomicBool,
+}
+
+/// Written under the lock by threads that start others and by threads that end.
+struct ThreadTable {
+    stage: ThreadStage,
+    next: u64,
+    /// The running threads. The starter sets the handle as soon as it has it.
+    live: BTreeMap<u64, Option<JoinHandle<()>>>,
+    /// The threads that have ended and are not joined yet.
+    ended: Vec<JoinHandle<()>>,
+}
+
+enum ThreadStage {
+    /// The machine does not run yet. These threads start when it does.
+    Prepared(Vec<Deferred>),
+    Running,
+    /// Nothing is started any more. Holds the function to call when the last thread has ended, until then.
+    Closed(Option<Box<dyn FnOnce() + Send>>),
+}
+
+struct Deferred {
+    name: String,
+    stack: Option<usize>,
+    job: Box<dyn FnOnce() + Send>,
+}
+
+thread_local! {
+    /// The guard of the thread. Set as its first action, so that it is dropped after all other thread-locals.
+    static END: RefCell<Option<End>> = const { RefCell::new(None) };
+}
+
+impl Threads {
+    pub(crate) fn new() -> Arc<Threads> {
+        let table = ThreadTable {
+            stage: ThreadStage::Prepared(Vec::new()),
+            next: 0,
+            live: BTreeMap::new(),
+            ended: Vec::new(),
+        };
+        Arc::new(Threads { table: Mutex::new(table), closed: AtomicBool::new(false) })
+    }
+
+    /// Starts a thread, or defers it until [`Threads::open`].
+    ///
+    /// # Errors
+    /// If the thread cannot be started, and after [`Threads::close`].
+    pub(crate) fn spawn(
+        self: &Arc<Self>,
+        name: String,
+        stack: Option<usize>,
+        job: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let deferred = Deferred { name, stack, job: Box::new(job) };
+        let end = {
+            let mut table = self.table.lock();
+            match &mut table.stage {
+                ThreadStage::Prepared(list) => {
+                    list.push(deferred);
+                    return Ok(());
+                }
+                ThreadStage::Running => self.register(&mut table),
+                ThreadStage::Closed(_) => {
+                    drop(table);
+                    return Err(io::Error::other("the machine has stopped"));
+                }
+            }
+        };
+        self.start(deferred, end)
+    }
+
+    /// Starts the deferred threads. From now on `spawn` starts a thread at once.
+    ///
+    /// # Errors
+    /// The name of the thread that could not be started, and the error of the system.
+    pub(crate) fn open(self: &Arc<Self>) -> Result<(), (String, io::Error)> {
+        let list: Vec<(Deferred, End)> = {
+            let mut table = self.table.lock();
+            let ThreadStage::Prepared(list) = &mut table.stage else { return Ok(()) };
+            let list = std::mem::take(list);
+            table.stage = ThreadStage::Running;
+            list.into_iter().map(|deferred| (deferred, self.register(&mut table))).collect()
+        };
+        for (deferred, end) in list {
+            let name = deferred.name.clone();
+            self.start(deferred, end).map_err(|error| (name, error))?;
+        }
+        Ok(())
+    }
+
+    /// Starts no more threads and drops the deferred ones. Calls `ended` when no thread is left, which may
+    /// be now. A second call does nothing.
+    pub(crate) fn close(&self, ended: impl FnOnce() + Send + 'static) {
+        let (stage, ended) = {
+            let mut table = self.table.lock();
+            if matches!(table.stage, ThreadStage::Closed(_)) {
+                return;
+            }
+            self.closed.store(true, Ordering::Release);
+            let stage = std::mem::replace(&mut table.stage, ThreadStage::Closed(Some(Box::new(ended))));
+            (stage, table.take_ended_call())
+        };
+        // Deferred threads hold listeners and user code. They are dropped outside of the lock and one by one,
+        // because a second panic during the unwinding of a first ends the process.
+        let deferred = if let ThreadStage::Prepared(list) = stage { list } else { Vec::new() };
+        for deferred in deferred {
+            if let Err(message) = catch_panic(move || drop(deferred)) {
+                error!("a panic in the drop of a thread that never ran: {}", Escaped(message));
+            }
+        }
+        if let Some(ended) = ended {
+            ended();
+        }
+    }
+
+    /// Returns whether no thread is started any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Returns the number of running threads.
+    pub(crate) fn count(&self) -> usize {
+        self.table.lock().live.len()
+    }
+
+    /// Joins every thread that has ended, and returns the names of the others.
+    pub(crate) fn join(&self) -> Vec<String> {
+        self.join_ended();
+        let table = self.table.lock();
+        table.live.values().map(|live| name(live.as_ref())).collect()
+    }
+
+    /// Counts a thread that is about to start. The caller still holds the lock under which the start was
+    /// allowed: after a `close` in between, the last thread could have been taken for ended.
+    fn register(self: &Arc<Self>, table: &mut ThreadTable) -> End {
+        let id = table.next;
+        table.next += 1;
+        table.live.insert(id, None);
+        End { threads: Arc::clone(self), id }
+    }
+
+    fn start(self: &Arc<Self>, deferred: Deferred, end: End) -> io::Result<()> {
+        self.join_ended();
+        let Deferred { name, stack, job } = deferred;
+        let id = end.id;
+        let mut builder = Builder::new().name(name);
+        if let Some(stack) = stack {
+            builder = builder.stack_size(stack);
+        }
+        // If the thread cannot be started, the guard drops with this closure.
+        let handle = builder.spawn(move || {
+            let threads = Arc::clone(&end.threads);
+            END.with(|slot| *slot.borrow_mut() = Some(end));
+            if let Err(message) = catch_panic(job) {
+                error!("a thread panicked: {}", Escaped(message));
+            }
+            threads.join_ended();
+        })?;
+        let mut table = self.table.lock();
+        match table.live.get_mut(&id) {
+            Some(live) => *live = Some(handle),
+            // The thread has ended already.
+            None => table.ended.push(handle),
+        }
+        Ok(())
+    }
+
+    /// Joins the threads that have ended.
+    fn join_ended(&self) {
+        let ended = std::mem::take(&mut self.table.lock().ended);
+        for handle in ended {
+            // A panic was caught within the thread, so none is passed on here.
+            if handle.join().is_err() {
+                error!("a thread ended in a panic that nobody has caught");
+            }
+        }
+    }
+}
+
+/// Reports the end of a thread, whatever happens.
+struct End {
+    threads: Arc<Threads>,
+    id: u64,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let ended = {
+            let mut table = self.threads.table.lock();
+            let handle = table.live.remove(&self.id).flatten();
+            table.ended.extend(handle);
+            table.take_ended_call()
+        };
+        if let Some(ended) = ended {
+            ended();
+        }
+    }
+}
+
+impl ThreadTable {
+    /// Takes the function to call if the last thread has ended.
+    fn take_ended_call(&mut self) -> Option<Box<dyn FnOnce() + Send>> {
+        match &mut self.stage {
+            ThreadStage::Closed(ended) if self.live.is_empty() => ended.take(),
+            _ => None,
+        }
+    }
+}
+
+fn name(handle: Option<&JoinHandle<()>>) -> String {
+    let name = handle.and_then(|handle| handle.thread().name());
+    name.unwrap_or("a thread that is about to start").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::{bounded, unbounded, Receiver};
+    use std::time::Duration;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn close(threads: &Threads) -> Receiver<()> {
+        let (sender, ended) = bounded(1);
+        threads.close(move || sender.send(()).unwrap());
+        ended
+    }
+
+    /// A thread-local whose drop calls a function.
+    struct AtThreadEnd(Box<dyn FnOnce()>);
+
+    impl Drop for AtThreadEnd {
+        fn drop(&mut self) {
+            std::mem::replace(&mut self.0, Box::new(|| ()))();
+        }
+    }
+
+    std::thread_local! {
+        #[allow(clippy::missing_const_for_thread_local, reason = "it is const, but not for the lint on Windows")]
+        static AT_END: RefCell<Option<AtThreadEnd>> = const { RefCell::new(None) };
+    }
+
+    fn at_thread_end(call: impl FnOnce() + 'static) {
+        AT_END.with(|slot| *slot.borrow_mut() = Some(AtThreadEnd(Box::new(call))));
+    }
+
+    #[test]
+    fn deferred_threads_start_when_it_opens() {
+        let threads = Threads::new();
+        let (sender, names) = unbounded();
+        for name in ["one", "two"] {
+            let sender = sender.clone();
+            let job = move || sender.send(std::thread::current().name().map(str::to_owned)).unwrap();
+            threads.spawn(name.to_owned(), None, job).unwrap();
+        }
+        assert!(names.is_empty());
+        threads.open().unwrap();
+        close(&threads).recv_timeout(LONG).unwrap();
+        assert!(threads.join().is_empty());
+        drop(sender);
+        assert_eq!(names.iter().flatten().collect::<std::collections::BTreeSet<_>>().len(), 2);
+    }
+
+    #[test]
+    fn a_running_thread_is_named_and_the_end_of_the_last_one_is_reported() {
+        let threads = Threads::new();
+        threads.open().unwrap();
+        let (go, wait) = bounded::<()>(0);
+        threads.spawn("stuck".to_owned(), None, move || assert!(wait.recv().is_err())).unwrap();
+        let ended = close(&threads);
+        assert_eq!(threads.join(), ["stuck"]);
+        assert_eq!(threads.count(), 1);
+        assert!(ended.is_empty());
+        drop(go);
+        ended.recv_timeout(LONG).unwrap();
+        assert!(threads.join().is_empty());
+        assert_eq!(threads.count(), 0);
+    }
+
+    #[test]
+    fn a_thread_has_ended_when_its_thread_locals_are_dropped() {
+        let threads = Threads::new();
+        threads.open().unwrap();
+        let (go, wait) = bounded::<()>(0);
+        let job = move || at_thread_end(move || wait.recv_timeout(LONG).unwrap());
+        threads.spawn("slow".to_owned(), None, job).unwrap();
+        let ended = close(&threads);
+        assert_eq!(threads.join(), ["slow"]);
+        go.send(()).unwrap();
+        ended.recv_timeout(LONG).unwrap();
+        assert!(threads.join().is_empty());
+    }
+
+    #[test]
+    fn a_destructor_that_hangs_delays_no_other_thread_and_is_seen() {
+        let threads = Threads::new();
+        threads.open().unwrap();
+        let (go, wait) = bounded::<()>(0);
+        let job = move || at_thread_end(move || wait.recv_timeout(LONG).unwrap_err().to_string().clear());
+        threads.spawn("stuck".to_owned(), None, job).unwrap();
+        for number in 0..50 {
+            threads.spawn(format!("worker-{number}"), None, || ()).unwrap();
+        }
+        while threads.count() > 1 {
+            std::thread::yield_now();
+        }
+        assert_eq!(threads.join(), ["stuck"]);
+        let ended = close(&threads);
+        drop(go);
+        ended.recv_timeout(LONG).unwrap();
+    }
+
+    #[test]
+    fn nothing_starts_after_the_close() {
+        let threads = Threads::new();
+        let (sender, receiver) = bounded::<()>(0);
+        threads.spawn("deferred".to_owned(), None, move || drop(sender)).unwrap();
+        close(&threads).recv_timeout(LONG).unwrap();
+        assert!(receiver.recv().is_err(), "a deferred thread is dropped");
+        assert!(threads.spawn("late".to_owned(), None, || ()).is_err());
+        assert!(threads.open().is_ok());
+        assert_eq!(threads.count(), 0);
+    }
+}

@@ -1,0 +1,370 @@
+//! The transport over a connected stream socket.
+//!
+//! A client has one descriptor: reads and writes share it, without `try_clone`. The parent module
+//! describes how another thread ends a read ([`super`], *Read grace*).
+//!
+//! On Linux the socket blocks, and `recv` and `send` have timeouts. On other systems those timeouts are
+//! unusable, so the socket never blocks there, and a thread waits for readiness first:
+//!
+//! - On macOS and the BSDs the timeout of `send` holds for each wait within the call (`sbwait`), and
+//!   starts again with every byte that the peer takes. macOS also honours `MSG_DONTWAIT` only in `recv`
+//!   (`sosendcheck` in `uipc_socket.c`).
+//! - Winsock does not report how much was sent before a timeout, so a repeated send would arrive twice
+//!   (golang/go#24727). After a timeout of `recv` it does not vouch for the data either: its notes on
+//!   `SO_RCVTIMEO` call the state "indeterminate".
+
+use std::io::{self, IoSlice, Read};
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use socket2::Socket;
+
+use crate::logging::debug;
+use crate::reactor::interrupt::Interrupt;
+use crate::reactor::{Flush, Reactor, Readiness, Source, Waited, WAIT_SLICE};
+use crate::transport::{Grace, Linger, Received, Transport};
+
+/// Whether the socket blocks, with timeouts.
+const BLOCKS: bool = cfg!(target_os = "linux");
+
+/// How long a writer pauses if the system reports readiness without room. The peer then gets the
+/// content of the send buffer once per pause.
+const HANGUP_PAUSE: Duration = Duration::from_millis(5);
+
+/// The most that one call sends on Windows. Winsock accepts a record of any size while its buffer is
+/// not full (KB 214397), so a peer that does not read would cost memory without a bound.
+const MAX_SEND: usize = 64 * 1024;
+
+/// A connected stream socket.
+pub(crate) struct SocketTransport {
+    socket: Socket,
+    interrupt: Interrupt,
+    reactor: Arc<Reactor>,
+    /// This transport, for the reactor, which calls it when a read grace is over.
+    me: Weak<SocketTransport>,
+    /// The read side was shut down from our side. Set by the reactor, by `interrupt` or by `abort`
+    /// before they shut it down; read by the thread that reads.
+    read_shut: AtomicBool,
+    /// The timeout of `recv` that is in force, in microseconds; 0 is none. Used only by the thread that
+    /// reads.
+    timeout: AtomicU64,
+}
+
+impl SocketTransport {
+    /// Takes a connected socket on which [`set_wait_slice`] was called. On Linux the call may also have
+    /// been made on its listener, because an accepted socket inherits the setting there.
+    pub(crate) fn new(socket: Socket, reactor: Arc<Reactor>) -> Arc<SocketTransport> {
+        Arc::new_cyclic(|me| SocketTransport {
+            socket,
+            interrupt: Interrupt::default(),
+            reactor,
+            me: me.clone(),
+            read_shut: AtomicBool::new(false),
+            timeout: AtomicU64::new(0),
+        })
+    }
+
+    fn readiness(&self) -> &Arc<Readiness> {
+        self.interrupt.readiness(&self.reactor)
+    }
+
+    /// Receives with `call`, which waits for at most `limit`. Fails with `WouldBlock` if nothing came.
+    fn receive(
+        &self,
+        limit: Option<Duration>,
+        call: impl FnOnce() -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if BLOCKS {
+            self.set_timeout(limit)?;
+            return once(call);
+        }
+        // On Windows no other thread can end this wait, so it ends by itself after a short time.
+        let limit =
+            if cfg!(windows) { Some(limit.map_or(WAIT_SLICE, |limit| limit.min(WAIT_SLICE))) } else { limit };
+        let seen = self.wait(PollFlags::IN, limit)?;
+        match once(call) {
+            // This is a reset and no end of input. Wine reports it only once.
+            Ok(0) if seen.contains(PollFlags::ERR) => Err(io::ErrorKind::ConnectionReset.into()),
+            result => result,
+        }
+    }
+
+    /// Lets `recv` take at most `limit`. Costs no system call if that limit is in force already.
+    fn set_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+        let limit = limit.map(|limit| limit.clamp(Duration::from_millis(1), YEAR));
+        let micros = limit.map_or(0, |limit| u64::try_from(limit.as_micros()).unwrap_or(u64::MAX));
+        if self.timeout.load(Ordering::Relaxed) != micros {
+            self.socket.set_read_timeout(limit)?;
+            self.timeout.store(micros, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Waits until the socket is ready for `what`, for at most `limit`, and returns its readiness. The
+    /// result is empty if the limit or a signal came first.
+    fn wait(&self, what: PollFlags, limit: Option<Duration>) -> rustix::io::Result<PollFlags> {
+        /// Some systems take poll(2)'s limit as an `int` of milliseconds, which ends at 24 days.
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let limit = limit.and_then(|limit| Timespec::try_from(limit.min(DAY)).ok());
+        let mut polled = [PollFd::new(&self.socket, what)];
+        match poll(&mut polled, limit.as_ref()) {
+            Ok(_) => Ok(polled[0].revents()),
+            Err(rustix::io::Errno::INTR) => Ok(PollFlags::empty()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends the wait of the reader for good.
+    fn shut_read(&self) {
+        self.read_shut.store(true, Ordering::Release);
+        shutdown(&self.socket, std::net::Shutdown::Read);
+    }
+}
+
+/// Lets `send` return after [`WAIT_SLICE`], or at once on systems on which sockets do not block.
+pub(crate) fn set_wait_slice(socket: &Socket) -> io::Result<()> {
+    if BLOCKS {
+        socket.set_write_timeout(Some(WAIT_SLICE))
+    } else {
+        socket.set_nonblocking(true)
+    }
+}
+
+impl Source for SocketTransport {
+    /// Shuts the read side down if a reader still waits. A peer that has not taken all output yet reads
+    /// slowly and gets a longer grace.
+    fn grace_is_over(&self, reminders: u32) -> bool {
+        const REMINDERS: u32 = 4;
+        if !self.interrupt.is_reading() {
+            return true;
+        }
+        let over = reminders >= REMINDERS || self.is_taken();
+        if over {
+            self.shut_read();
+        }
+        over
+    }
+}
+
+impl Transport for SocketTransport {
+    fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Received> {
+        let read = || self.receive(limit, || (&self.socket).read(buffer));
+        match self.interrupt.unless_interrupted(read) {
+            None => Ok(Received::Interrupted),
+            Some(Ok(0)) if self.read_shut.load(Ordering::Acquire) => Ok(Received::Interrupted),
+            Some(Ok(0)) => Ok(Received::EndOfInput),
+            Some(Ok(count)) => Ok(Received::Bytes(count)),
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::TimedOut),
+            Some(Err(error)) => Err(error),
+        }
+    }
+
+    fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        if BLOCKS {
+            return once(|| send(&self.socket, parts, flags::NO_SIGNAL));
+        }
+        let seen = self.wait(PollFlags::OUT, Some(WAIT_SLICE))?;
+        let result = self.try_write(parts);
+        if !seen.is_empty() && matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            // This readiness does not mean room: Windows reports the end of a peer again and again.
+            thread::sleep(HANGUP_PAUSE);
+        }
+        result
+    }
+
+    fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        retry(|| send(&self.socket, parts, flags::NON_BLOCKING))
+    }
+
+    fn wait_writable(&self, deadline: Instant) -> Waited {
+        self.readiness().wait_writable(&self.socket, deadline)
+    }
+
+    fn interrupt(&self, grace: Grace) {
+        if !self.interrupt.set() {
+            return;
+        }
+        let give = match grace {
+            Grace::Skip => false,
+            Grace::IfUntaken => !self.is_taken(),
+            Grace::Give => true,
+        };
+        // Without a reactor there is no grace.
+        if !give || !self.reactor.start_grace(self.me.clone()) {
+            self.shut_read();
+        }
+    }
+
+    fn abort(&self) {
+        // With a linger time of zero, the close that follows drops the kernel's output and sends RST.
+        if let Err(error) = self.socket.set_linger(Some(Duration::ZERO)) {
+            debug!("cannot drop the pending output of a connection: {error}");
+        }
+        self.read_shut.store(true, Ordering::Release);
+        shutdown(&self.socket, std::net::Shutdown::Both);
+        self.interrupt.set_aborted();
+    }
+
+    fn flush_when_writable(&self, flush: Weak<dyn Flush>) -> bool {
+        self.readiness().flush_when_writable(&self.socket, flush)
+    }
+
+    fn linger(&self, linger: &Linger) {
+        let slow = linger.maybe_untaken && self.await_taken(linger.deadline);
+        if linger.written_lately || slow {
+            shutdown(&self.socket, std::net::Shutdown::Write);
+            self.drain(linger.quiet, linger.deadline);
+        } else {
+            // close(2) would answer unread input with RST.
+            self.drop_input();
+        }
+    }
+}
+
+impl SocketTransport {
+    /// Returns whether the peer has taken nearly all output, or whether that cannot be told.
+    fn is_taken(&self) -> bool {
+        !self.shrink_queue() || self.wait(PollFlags::OUT, Some(Duration::ZERO)) != Ok(PollFlags::empty())
+    }
+
+    /// Waits until the peer has taken nearly all output, and drops the input that arrives until then.
+    /// Returns whether that took a while, which means that the peer reads slowly.
+    fn await_taken(&self, deadline: Instant) -> bool {
+        if self.is_taken() {
+            return false;
+        }
+        let start = Instant::now();
+        let read_shut = self.read_shut.load(Ordering::Acquire);
+        while let Some(seen) = self.readiness().wait_taken(&self.socket, read_shut, deadline) {
+            if seen.writable {
+                break;
+            }
+            if seen.readable && self.drop_input() {
+                // The peer has ended its input, so nothing can arrive that would be answered with RST.
+                break;
+            }
+        }
+        start.elapsed() >= WAIT_SLICE
+    }
+
+    /// Shrinks the send buffer to the smallest size that the kernel gives. Then the socket becomes
+    /// writable only when no more than two or three small packets are not acknowledged. Returns `false`
+    /// if the buffer cannot be shrunk.
+    fn shrink_queue(&self) -> bool {
+        const SMALLEST: usize = 2304; // Linux doubles it: SOCK_MIN_SNDBUF
+        let shrunk = self.socket.set_send_buffer_size(SMALLEST);
+        if let Err(error) = &shrunk {
+            debug!("cannot find out how much a peer has taken: {error}");
+        }
+        shrunk.is_ok()
+    }
+
+    /// Reads and drops input until the peer ends it, is silent for `quiet`, or the deadline passes.
+    fn drain(&self, quiet: Duration, deadline: Instant) {
+        let mut rest = [MaybeUninit::uninit(); 4096];
+        let mut heard = Instant::now();
+        while Instant::now() < deadline && heard.elapsed() < quiet {
+            match self.receive(Some(WAIT_SLICE), || self.socket.recv(&mut rest)) {
+                Ok(0) => return,
+                Ok(_) => heard = Instant::now(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Drops the input that has arrived, up to the content of a large receive buffer. Returns whether
+    /// that was the end of the input.
+    fn drop_input(&self) -> bool {
+        let mut rest = [MaybeUninit::uninit(); 4096];
+        for _ in 0..2_000 {
+            match retry(|| self.socket.recv_with_flags(&mut rest, flags::NON_BLOCKING)) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+            }
+        }
+        false
+    }
+}
+
+fn send(socket: &Socket, parts: &[IoSlice<'_>], flags: i32) -> io::Result<usize> {
+    /// sendmsg(2) refuses more than IOV_MAX parts, which POSIX and Linux set to 1024.
+    const MOST: usize = 1024;
+    if cfg!(windows) && parts.iter().map(|part| part.len()).sum::<usize>() > MAX_SEND {
+        let first = parts.iter().find(|part| !part.is_empty());
+        return send_in_pieces(socket, first.map_or(&[], |part| part));
+    }
+    match parts {
+        [one] => socket.send_with_flags(one, flags),
+        parts => socket.send_vectored_with_flags(&parts[..parts.len().min(MOST)], flags),
+    }
+}
+
+fn send_in_pieces(socket: &Socket, data: &[u8]) -> io::Result<usize> {
+    let mut sent = 0;
+    for piece in data.chunks(MAX_SEND) {
+        match socket.send(piece) {
+            Ok(count) => sent += count,
+            // The next call reports this error again.
+            Err(_) if sent > 0 => break,
+            Err(error) => return Err(error),
+        }
+        if sent % MAX_SEND > 0 {
+            break;
+        }
+    }
+    Ok(sent)
+}
+
+fn shutdown(socket: &Socket, how: std::net::Shutdown) {
+    if let Err(error) = socket.shutdown(how) {
+        // After a reset from the peer the socket is not connected any more.
+        if error.kind() != io::ErrorKind::NotConnected {
+            debug!("cannot shut down a connection: {error}");
+        }
+    }
+}
+
+/// Makes a call that waits, once. If a signal interrupts the call, it has found nothing so far.
+///
+/// The call is not repeated here, because its timeout would start again. Signals that follow each other
+/// closely, such as those of a profiler's timer, would then keep the wait from ever ending.
+fn once(call: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
+    match call() {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(io::ErrorKind::WouldBlock.into()),
+        result => result,
+    }
+}
+
+/// Repeats a call that does not wait, for as long as signals interrupt it.
+fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// The flags of `send(2)` and `recv(2)`.
+///
+/// `MSG_NOSIGNAL`: a program with SIGPIPE at its default must survive a peer that has gone. On Apple's
+/// systems `socket2` sets a socket option for that instead.
+mod flags {
+    #[cfg(all(unix, not(target_vendor = "apple")))]
+    pub(super) const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
+    #[cfg(not(all(unix, not(target_vendor = "apple"))))]
+    pub(super) const NO_SIGNAL: i32 = 0;
+
+    #[cfg(unix)]
+    pub(super) const NON_BLOCKING: i32 = NO_SIGNAL | libc::MSG_DONTWAIT;
+    /// Windows has no such flag and needs none, because the socket does not block there.
+    #[cfg(not(unix))]
+    pub(super) const NON_BLOCKING: i32 = NO_SIGNAL;
+}

@@ -1,0 +1,118 @@
+//! Standard input and output on Windows, which offers no way to wait for stdin.
+//!
+//! A detached thread reads stdin into a channel. It ends with stdin and is never joined, because nothing
+//! can wake its read.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{after, bounded, never, unbounded, Receiver, Sender};
+use parking_lot::Mutex;
+
+use crate::reactor::{Reactor, Waited};
+use crate::transport::{Grace, Received, Transport};
+
+/// The chunks of stdin, from the thread that reads it. The thread stays for the life of the process: if
+/// a server ends, the next one gets the chunks that were read for it.
+static STDIN: Mutex<Option<Receiver<Chunk>>> = Mutex::new(None);
+
+type Chunk = io::Result<Vec<u8>>;
+
+/// Standard input and output.
+pub(crate) struct StdioTransport {
+    stdin: Receiver<Chunk>,
+    /// The rest of a chunk that was longer than the buffer. Used only by the thread that reads.
+    rest: Mutex<Vec<u8>>,
+    /// Dropped by `interrupt`, which disconnects `interrupted`.
+    sender: Mutex<Option<Sender<()>>>,
+    interrupted: Receiver<()>,
+    /// Set by `abort`, read by writers.
+    aborted: AtomicBool,
+}
+
+impl StdioTransport {
+    pub(crate) fn new(_: Arc<Reactor>) -> io::Result<StdioTransport> {
+        let stdin = chunks()?;
+        let (sender, interrupted) = unbounded();
+        let (rest, aborted) = (Mutex::default(), AtomicBool::new(false));
+        Ok(StdioTransport { stdin, rest, sender: Mutex::new(Some(sender)), interrupted, aborted })
+    }
+}
+
+/// Starts the thread if it is not there yet. If that fails, the next server tries again.
+fn chunks() -> io::Result<Receiver<Chunk>> {
+    let mut stdin = STDIN.lock();
+    if let Some(chunks) = &*stdin {
+        return Ok(chunks.clone());
+    }
+    let (sender, chunks) = bounded(4);
+    let name = "backport-stdin".to_owned();
+    drop(thread::Builder::new().name(name).spawn(move || read_stdin(&sender))?);
+    Ok(stdin.insert(chunks).clone())
+}
+
+fn read_stdin(sender: &Sender<Chunk>) {
+    let mut stdin = io::stdin();
+    loop {
+        let mut chunk = vec![0; 64 * 1024];
+        let read = stdin.read(&mut chunk).map(|count| {
+            chunk.truncate(count);
+            chunk
+        });
+        let over = matches!(&read, Ok(chunk) if chunk.is_empty()) || read.is_err();
+        if sender.send(read).is_err() || over {
+            return;
+        }
+    }
+}
+
+impl Transport for StdioTransport {
+    fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Received> {
+        let mut rest = self.rest.lock();
+        if rest.is_empty() {
+            crossbeam_channel::select! {
+                // A disconnected channel means the end of stdin, which was reported before.
+                recv(self.stdin) -> chunk => *rest = chunk.unwrap_or_else(|_| Ok(Vec::new()))?,
+                recv(self.interrupted) -> _ => return Ok(Received::Interrupted),
+                recv(limit.map_or_else(never, after)) -> _ => return Ok(Received::TimedOut),
+            }
+        }
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        rest.drain(..count);
+        Ok(if count == 0 { Received::EndOfInput } else { Received::Bytes(count) })
+    }
+
+    fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.aborted.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let mut stdout = io::stdout().lock();
+        for part in parts {
+            stdout.write_all(part)?;
+        }
+        stdout.flush()?;
+        Ok(parts.iter().map(|part| part.len()).sum())
+    }
+
+    /// Every write may block here, and the system offers no way to ask first.
+    fn try_write(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn wait_writable(&self, _: Instant) -> Waited {
+        Waited::Ready
+    }
+
+    fn interrupt(&self, _: Grace) {
+        drop(self.sender.lock().take());
+    }
+
+    fn abort(&self) {
+        self.aborted.store(true, Ordering::Release);
+        self.interrupt(Grace::Skip);
+    }
+}
