@@ -48,9 +48,9 @@
 //! | `backport-log` | one per process | calls the logger |
 //!
 //! The thread that called [`Machine::run`] only waits for the end. The callbacks of one adapter run one
-//! after another. An adapter must be [`Send`] but not [`Sync`], and its fields need no lock. A callback
-//! that blocks delays only its own client. The crate holds none of its locks during a callback, so a
-//! callback may call every method of the crate.
+//! after another. An adapter must be [`Send`]. It need not be [`Sync`], and its fields need no lock. A
+//! callback that blocks delays only its own client. The crate holds none of its locks during a callback,
+//! so a callback may write to any client, close it, and stop the machine.
 //!
 //! # The guide
 //!

@@ -16,8 +16,8 @@
 //! `opening`. After `closing` the adapter is dropped.
 //!
 //! The network decides how bytes are grouped. One `write` of the peer can arrive in several calls of
-//! `receiving`, and several writes can arrive in one call. The page [`messages`](super::messages) shows how
-//! to get whole messages.
+//! `receiving`, and several writes can arrive in one call. The page [`messages`](super::messages) shows
+//! how to get whole messages.
 //!
 //! # State of one client
 //!
@@ -93,8 +93,9 @@
 //! # }
 //! ```
 //!
-//! Do not [`write`](crate::Client::write) while you hold such a lock: a slow peer would block every client that
-//! needs the lock. Release the lock first, or use [`post`](crate::Client::post), which never blocks.
+//! Do not [`write`](crate::Client::write) while you hold such a lock: a slow peer would block every
+//! client that needs the lock. Release the lock first, or use [`post`](crate::Client::post), which never
+//! blocks.
 //!
 //! # Other ways to make an adapter
 //!

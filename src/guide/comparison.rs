@@ -13,20 +13,20 @@
 //!
 //! # tokio and async
 //!
-//! Tokio is ahead with many clients that are busy at once, or with tens of thousands of connections. A task
-//! is cheaper to switch to than a thread. Tokio also has the larger ecosystem: HTTP, TLS, databases. It asks
-//! that all code on the way is async and that none of it blocks. Backport asks neither: a callback may use
-//! ordinary libraries and compute for a long time.
+//! Tokio is ahead with many clients that are busy at once, or with tens of thousands of connections. A
+//! task is cheaper to switch to than a thread. Tokio also has the larger ecosystem: HTTP, TLS, databases.
+//! It asks that all code on the way is async and that none of it blocks. Backport asks neither: a
+//! callback may use ordinary libraries and compute for a long time.
 //!
 //! The price of a thread per client is a context switch for each message. Backport takes 1.4 times
-//! tokio's CPU time at 16 busy clients, and 1.8 times at 512. Clients that are connected and silent make no
-//! difference. For a short connection Backport takes about three quarters of tokio's CPU time.
+//! tokio's CPU time at 16 busy clients, and 1.8 times at 512. Clients that are connected and silent make
+//! no difference. For a short connection Backport takes about three quarters of tokio's CPU time.
 //!
 //! # message-io
 //!
-//! One thread runs an event loop for all transports: TCP, UDP, WebSocket and frames, behind one interface.
-//! An event handler that blocks delays all clients there. Here it delays only its own client. message-io is
-//! the better choice for many small messages over mixed transports.
+//! One thread runs an event loop for all transports: TCP, UDP, WebSocket and frames, behind one
+//! interface. An event handler that blocks delays all clients there. Here it delays only its own client.
+//! message-io is the better choice for many small messages over mixed transports.
 //!
 //! # Measurements
 //!

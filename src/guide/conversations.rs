@@ -3,8 +3,8 @@
 //! # Serving
 //!
 //! Some protocols ask, wait for the answer and ask again. For these, implement [`Adapter::serving`]
-//! instead of [`receiving`](crate::Adapter::receiving). It holds the whole conversation, and returning closes the
-//! connection. Its [`Input`] is a [`Read`](std::io::Read) and a [`BufRead`](std::io::BufRead):
+//! instead of [`receiving`](crate::Adapter::receiving). It holds the whole conversation, and returning
+//! closes the connection. Its [`Input`] is a [`Read`](std::io::Read) and a [`BufRead`](std::io::BufRead):
 //!
 //! ```
 //! use std::io::{BufRead, Read, Write};
@@ -47,12 +47,13 @@
 //!
 //! # End of input
 //!
-//! Reads come to the end of input when the peer ends its output. They also do so when this side closes the
-//! client, for example in a stop. Either can cut a message, and `read_line` then returns the first part of the
-//! line. Check a message before you act on it:
+//! Reads come to the end of input when the peer ends its output. They also do so when this side closes
+//! the client, for example in a stop. Either can cut a message, and `read_line` then returns the first
+//! part of the line. Check a message before you act on it:
 //!
 //! - A line that ends in `\n` is whole.
-//! - [`Input::frame`] returns only whole messages. (`Lines` accepts that the peer's last line lacks its end.)
+//! - [`Input::frame`] returns only whole messages. (`Lines` accepts that the peer's last line lacks its
+//!   end.)
 //! - For other reads, ask [`Client::is_closed`]. It returns `true` if this side closed the client.
 //!
 //! # Libraries that want a stream

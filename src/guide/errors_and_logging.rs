@@ -12,8 +12,8 @@
 //! | a callback panicked | [`Panicked`] | error |
 //! | the peer ended its output | [`ByPeer`] | debug |
 //!
-//! The factory is fenced as well: if it panics, the client is closed, without `opening` and `closing`. With
-//! `panic = "abort"` in the profile, a panic still ends the process.
+//! The factory is fenced as well: if it panics, the client is closed, without `opening` and `closing`.
+//! With `panic = "abort"` in the profile, a panic still ends the process.
 //!
 //! ```
 //! use backport::{receiving, testing, Closing};
@@ -51,13 +51,13 @@
 //! | debug | each client |
 //! | trace | each read |
 //!
-//! The examples use `env_logger`: `RUST_LOG=debug cargo run --example chat`. Text that came from a peer is
-//! escaped, also inside an error message of yours, so a peer cannot forge a line.
+//! The examples use `env_logger`: `RUST_LOG=debug cargo run --example chat`. Text that came from a peer
+//! is escaped, also inside an error message of yours, so a peer cannot forge a line.
 //!
 //! # No client waits for the logger
 //!
-//! A thread of its own, `backport-log`, calls the logger and keeps the order of the records. A logger that
-//! blocks, is slow or panics delays no client.
+//! A thread of its own, `backport-log`, calls the logger and keeps the order of the records. A logger
+//! that blocks, is slow or panics delays no client.
 //!
 //! - The thread starts with the first record. It ends after a second without one, or when `run` returns.
 //! - If more than 1 MiB of records wait, new ones are dropped. A warning says how many.

@@ -53,8 +53,8 @@
 //!
 //! Before you raise [`max_clients`] far, check these on Linux:
 //!
-//! - **Memory mappings.** A thread needs about four, and a process may have 65,530
-//!   (`vm.max_map_count`). That is enough for about 16,000 threads. One thread more can abort the process.
+//! - **Memory mappings.** A thread needs about four, and a process may have 65,530 (`vm.max_map_count`).
+//!   That is enough for about 16,000 threads. One thread more can abort the process.
 //! - **Threads.** `kernel.threads-max` and the pids limit of a container. If a client's thread cannot be
 //!   started, that client is refused.
 //! - **Open files.** `ulimit -n`; each client needs one. If they run out, the acceptor waits and tries

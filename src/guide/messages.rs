@@ -10,11 +10,12 @@
 //! | [`ContentLength`] | the body after a `Content-Length` header, as language servers use it | 16 MiB |
 //! | your own [`Framing`] | what you define; it takes ten lines | yours |
 //!
-//! A message over the limit ends the client, as does input that ends inside a message (the last line may
-//! lack its end). The adapter sees the reason [`Failed`](crate::Closing::Failed) with a
+//! A message over the limit ends the client. Input that ends inside a message does the same, but the last
+//! line may lack its end. In both cases the reason is [`Failed`](crate::Closing::Failed) with a
 //! [`FrameError`](crate::framing::FrameError).
 //!
-//! With [`Adapter::framed`](crate::Adapter::framed) in the factory, `receiving` gets one message per call:
+//! With [`Adapter::framed`](crate::Adapter::framed) in the factory, `receiving` gets one message per
+//! call:
 //!
 //! ```
 //! use std::io::{Read, Write};

@@ -1,26 +1,20 @@
 //! The guide: one subject a page.
 //!
-//! Read these first, in this order:
-//!
-//! - [`adapters`]: the callbacks, and state of one client or of all clients.
-//! - [`writing`]: `write`, `post`, corks, and writing from other threads.
-//! - [`conversations`]: straight-line code with an input, and libraries that want a stream.
-//! - [`messages`]: lines and other frames instead of bytes.
-//! - [`servers`]: TCP, standard input and output, servers of your own, embedding.
-//! - [`timers`]: intervals and timeouts.
-//!
-//! Before a server goes into service:
-//!
-//! - [`stopping`]: the causes, the steps and the duration of a stop.
-//! - [`limits`]: all settings, their defaults, and the limits of the system.
-//! - [`errors_and_logging`]: errors and panics, and the messages in the log.
-//! - [`testing`]: tests without sockets and without waiting.
-//! - [`platforms`]: how other systems differ from Linux.
-//!
-//! Background:
-//!
-//! - [`comparison`]: `std::net`, tokio and message-io.
-//! - [`from_the_gem`]: for users of the Ruby gem.
+//! | you want to | page |
+//! |---|---|
+//! | write a server, and share state between clients | [`adapters`] |
+//! | send data, also from other threads | [`writing`] |
+//! | ask and wait for the answer in one function | [`conversations`] |
+//! | receive lines or frames instead of bytes | [`messages`] |
+//! | serve TCP or standard input, embed a server, or write your own | [`servers`] |
+//! | run a job every second, or once later | [`timers`] |
+//! | stop in order | [`stopping`] |
+//! | protect a server from overload | [`limits`] |
+//! | find out why a client ended | [`errors_and_logging`] |
+//! | test without sockets and without waiting | [`testing`] |
+//! | run on a system other than Linux | [`platforms`] |
+//! | compare this crate with others | [`comparison`] |
+//! | move a program from the Ruby gem | [`from_the_gem`] |
 
 pub mod adapters;
 pub mod comparison;

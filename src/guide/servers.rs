@@ -29,9 +29,9 @@
 //!
 //! # Standard input and output
 //!
-//! A [`StdioServer`] has one client: the program that started this process. The end of standard input ends
-//! the server. A process can have one stdio server at a time, and nothing else should read its standard
-//! input or write to its standard output.
+//! A [`StdioServer`] has one client: the program that started this process. The end of standard input
+//! ends the server. A process can have one stdio server at a time, and nothing else should read its
+//! standard input or write to its standard output.
 //!
 //! ```no_run
 //! use backport::{receiving, Backport};

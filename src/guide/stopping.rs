@@ -64,16 +64,16 @@
 //!
 //! # How long it takes
 //!
-//! A stop waits for no timer: a thousand silent clients or an interval of a day do not delay it. Two things
-//! can: a peer that reads slowly, and code of yours that does not return.
+//! A stop waits for no timer: a thousand silent clients or an interval of a day do not delay it. Two
+//! things can: a peer that reads slowly, and code of yours that does not return.
 //!
 //! Both get the [drain timeout](crate::Machine::set_drain_timeout), 5 s by default. Then the connections
 //! that are left are aborted. A second call of [`Machine::stop`] does that at once, as
 //! [`Machine::stop_now`] does.
 //!
 //! A thread that is stuck in your code cannot be killed. It stays behind, and the result of
-//! [`Machine::run`] is [`Error::Stuck`], which names the client that the thread serves. A long computation
-//! can ask [`Client::is_closed`] now and then and return early.
+//! [`Machine::run`] is [`Error::Stuck`], which names the client that the thread serves. A long
+//! computation can ask [`Client::is_closed`] now and then and return early.
 //!
 //! # Signals
 //!

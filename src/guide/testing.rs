@@ -2,8 +2,9 @@
 //!
 //! # Adapters
 //!
-//! [`testing::connect`](crate::testing::connect) connects an adapter to a client in memory. The adapter runs
-//! in the same code as behind a socket. The test holds the [`TestClient`], which can do what a peer can:
+//! [`testing::connect`](crate::testing::connect) connects an adapter to a client in memory. The adapter
+//! runs in the same code as behind a socket. The test holds the [`TestClient`], which can do what a peer
+//! can:
 //!
 //! | the peer | the test |
 //! |---|---|
@@ -38,8 +39,9 @@
 //!
 //! # Intervals and timeouts
 //!
-//! A [`Clock`] replaces the time of one machine's intervals and timeouts. The call of
-//! [`advance`] returns when all jobs that came due have run, so a test of a day takes no time:
+//! A [`Clock`] replaces the time of one machine's intervals and timeouts. The test moves it with
+//! [`advance`], which returns when all jobs that came due have run. A test of a day takes no time. If the
+//! jobs need longer than a deadline of 10 s, `advance` panics.
 //!
 //! ```
 //! use std::time::Duration;

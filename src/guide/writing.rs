@@ -53,8 +53,8 @@
 //! # Writing from other threads
 //!
 //! Any thread may write to a client: a thread of yours, the job of an interval, or the callback of
-//! another client. The handle of a server knows all clients, and [`broadcast`](crate::ServerHandle::broadcast)
-//! posts to each:
+//! another client. The handle of a server knows all clients, and
+//! [`broadcast`](crate::ServerHandle::broadcast) posts to each:
 //!
 //! ```
 //! use std::io::{BufRead, BufReader};
@@ -83,8 +83,8 @@
 //! # Closing
 //!
 //! [`close`] may be called from any thread and any callback, and more than once. Data that was written
-//! before still reaches a peer that keeps reading. No `receiving` starts after `close` has returned, but a
-//! running one finishes. From `close` on, only [`closing`](crate::Adapter::closing) may write.
+//! before still reaches a peer that keeps reading. No `receiving` starts after `close` has returned, but
+//! a running one finishes. From `close` on, only [`closing`](crate::Adapter::closing) may write.
 //!
 //! The end of a connection waits for the peer only within [bounds](super::limits#fixed-bounds).
 //!
