@@ -12,8 +12,8 @@
 //! | a callback panicked | [`Panicked`] | error |
 //! | the peer ended its output | [`ByPeer`] | debug |
 //!
-//! The factory is fenced as well: if it panics, the client is closed, without `opening` and `closing`.
-//! With `panic = "abort"` in the profile, a panic still ends the process.
+//! [`Closing`](crate::Closing) lists all reasons. If the factory panics, the client is closed without
+//! `opening` and `closing`. With `panic = "abort"` in the profile, a panic still ends the process.
 //!
 //! ```
 //! use backport::{receiving, testing, Closing};

@@ -57,8 +57,8 @@
 //!   That is enough for about 16,000 threads. One thread more can abort the process.
 //! - **Threads.** `kernel.threads-max` and the pids limit of a container. If a client's thread cannot be
 //!   started, that client is refused.
-//! - **Open files.** `ulimit -n`; each client needs one. If they run out, the acceptor waits and tries
-//!   again.
+//! - **Open files.** `ulimit -n`; each client needs one. If no more can be opened, the acceptor waits and
+//!   tries again.
 //!
 //! # What ends the process
 //!

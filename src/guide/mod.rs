@@ -8,7 +8,7 @@
 //! | receive lines or frames instead of bytes | [`messages`] |
 //! | serve TCP or standard input, embed a server, or write your own | [`servers`] |
 //! | run a job every second, or once later | [`timers`] |
-//! | stop in order | [`stopping`] |
+//! | stop cleanly | [`stopping`] |
 //! | protect a server from overload | [`limits`] |
 //! | find out why a client ended | [`errors_and_logging`] |
 //! | test without sockets and without waiting | [`testing`] |

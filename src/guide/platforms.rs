@@ -20,8 +20,8 @@
 //!
 //! # Windows
 //!
-//! No safe call wakes a thread that is blocked in a read there. That is why clients wake up by
-//! themselves. On the other systems nothing polls.
+//! No safe call wakes a thread that is blocked in a read there. That is why the threads
+//! of waiting clients wake up by themselves. On the other systems nothing polls.
 //!
 //! # Other differences
 //!

@@ -3,8 +3,8 @@
 //! # TCP
 //!
 //! [`Machine::prepare_tcp_server`] listens on every address that a name resolves to, on one port.
-//! [`TcpServer`] has [settings](super::limits) beyond the address, and also takes a listener that is
-//! already bound:
+//! [`TcpServer`] adds [settings](super::limits). It can also [take a
+//! listener](crate::TcpServer::from_listener) that is already bound.
 //!
 //! ```
 //! use std::time::Duration;
@@ -53,8 +53,8 @@
 //! # Your own server
 //!
 //! A machine runs everything that implements [`Server`]: a UDP socket, a serial port, a file watcher. A
-//! server asks its [`Control`] for threads and for word of the stop. The documentation of [`Server`] and
-//! the example `udp` have programs.
+//! server starts its threads with its [`Control`], which also tells it when to stop. The documentation of
+//! [`Server`] and the example `udp` have programs.
 //!
 //! [`Backport::run`]: crate::Backport::run
 //! [`Control`]: crate::Control

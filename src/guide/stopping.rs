@@ -16,7 +16,7 @@
 //! 3. Each client is closed with the reason [`Stopping`](crate::Closing::Stopping). A callback that runs
 //!    finishes, and no `receiving` starts after it.
 //! 4. Each client's `closing` is called. It may write a goodbye.
-//! 5. Output is delivered to each peer that reads.
+//! 5. Output is delivered to each peer that reads, within [bounds](super::limits#fixed-bounds).
 //! 6. All threads are joined.
 //! 7. [`Machine::run`] and [`Running::join`] return.
 //!
