@@ -2,7 +2,7 @@
 //! to and close, and that may outlive the connection.
 //!
 //! - [`state`] is the state behind all handles of one client: one lock.
-//! - [`write`] is the write path, [`backlog`] holds posted bytes, and [`cork`] gathers writes.
+//! - [`write`](mod@write) is the write path, [`backlog`] holds posted bytes, and [`cork`] gathers writes.
 //! - [`close`] is how a connection ends: which thread may end it, the reason, and the last bytes.
 
 pub(crate) mod backlog;

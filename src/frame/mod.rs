@@ -118,7 +118,7 @@ pub enum FrameError {
     },
     /// The input ended within a frame.
     Truncated,
-    /// The frame did not come whole in the time that [`Framed::within`] gives it.
+    /// The frame did not come whole in the time that [`Framed::within`](crate::framing::Framed::within) gives it.
     TooSlow,
     /// The bytes are no frame of this kind.
     Malformed(String),

@@ -1,7 +1,7 @@
 //! The running machine: the only reader of the [control channel](crate::event), and the only place that
 //! decides about shutdown. It holds no lock while it waits.
 //!
-//! [`Run::stop`] is the order of a stop, from top to bottom.
+//! [`ControlThread::stop`] is the order of a stop, from top to bottom.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -27,7 +27,7 @@ impl Machine {
     /// and waits for it.
     ///
     /// # Errors
-    /// An [`Error`](crate::Error):
+    /// An [`Error`]:
     ///
     /// - `AlreadyRunning` or `AlreadyRan` if this is not the first run.
     /// - `Thread` if the thread could not be started.

@@ -1,0 +1,31 @@
+//! The guide: one subject a page.
+//!
+//! | you want to | page |
+//! |---|---|
+//! | write a server, and share state between clients | [`adapters`] |
+//! | send data, also from other threads | [`writing`] |
+//! | ask and wait for the answer in one function | [`conversations`] |
+//! | receive lines or frames instead of bytes | [`messages`] |
+//! | serve TCP or standard input, embed a server, or write your own | [`servers`] |
+//! | run a job every second, or once later | [`timers`] |
+//! | stop cleanly | [`stopping`] |
+//! | protect a server from overload | [`limits`] |
+//! | find out why a client ended | [`errors_and_logging`] |
+//! | test without sockets and without waiting | [`testing`] |
+//! | run on a system other than Linux | [`platforms`] |
+//! | compare this crate with others | [`comparison`] |
+//! | move a program from the Ruby gem | [`from_the_gem`] |
+
+pub mod adapters;
+pub mod comparison;
+pub mod conversations;
+pub mod errors_and_logging;
+pub mod from_the_gem;
+pub mod limits;
+pub mod messages;
+pub mod platforms;
+pub mod servers;
+pub mod stopping;
+pub mod testing;
+pub mod timers;
+pub mod writing;
