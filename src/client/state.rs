@@ -73,8 +73,8 @@ pub(crate) struct ClientState {
     pub(super) backlog: VecDeque<u8>,
     /// How much the active writer has taken out of the backlog and not sent yet.
     pub(super) in_flight: usize,
-    /// How much of both was gathered under a cork. It comes from writers, who wait for room, so it does
-    /// not count against the limit of posted bytes.
+    /// How much of both was gathered under a cork. It comes from writers, and writers wait for room, so it
+    /// does not count against the limit of posted bytes.
     pub(super) gathered: usize,
     /// The transport was asked to flush the backlog.
     pub(super) flush_requested: bool,

@@ -26,8 +26,8 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// The bytes of one client, for [`Adapter::serving`](crate::Adapter::serving).
 ///
 /// A read blocks until the peer sends something. It meets the end of input when the peer ends its
-/// output. It also meets the end when the client is closed from this side, whatever is still unread
-/// then. If a read waits longer than the server's idle timeout, the connection ends and the read fails
+/// output. It also meets the end when the client is closed from this side, although bytes may still be
+/// unread then. If a read waits longer than the server's idle timeout, the connection ends and the read fails
 /// with [`TimedOut`](io::ErrorKind::TimedOut).
 ///
 /// Besides [`chunk`](Input::chunk) and [`frame`](Input::frame), an input implements [`Read`] and

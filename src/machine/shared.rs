@@ -145,7 +145,7 @@ impl MachineShared {
         if prepared {
             self.release();
         } else {
-            // Nobody receives it after the machine has stopped.
+            // The receiver is gone after the machine has stopped.
             drop(self.events.send(stop));
         }
     }
@@ -153,7 +153,7 @@ impl MachineShared {
     /// Ends the threads that wait for work. The last thread of all sends `ThreadsEnded`.
     pub(super) fn stop_threads(&self) {
         let events = self.events.clone();
-        // Nobody receives it if the machine has given up on a stuck thread.
+        // The receiver is gone if the machine has given up on a stuck thread.
         self.engine.threads.close(move || drop(events.send(Event::ThreadsEnded)));
         self.engine.pool.end_parked();
         self.engine.reactor.stop();

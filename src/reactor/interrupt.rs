@@ -24,7 +24,7 @@ pub(crate) struct Interrupt {
     /// One of the levels above. It only rises. Written by the thread that interrupts or aborts, read by
     /// the reader and by writers.
     level: AtomicU8,
-    /// Where writers wait for room. Most transports never need it. Made by the first writer that waits.
+    /// The place where writers wait for room. Most transports never need it. Made by the first writer that waits.
     readiness: OnceLock<Arc<Readiness>>,
 }
 

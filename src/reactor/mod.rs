@@ -45,7 +45,7 @@ pub(crate) enum Waited {
     TimedOut,
 }
 
-/// What a wait has seen of a descriptor.
+/// The sides of a descriptor that a wait has found ready.
 pub(crate) struct Seen {
     pub(crate) readable: bool,
     pub(crate) writable: bool,

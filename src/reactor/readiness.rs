@@ -1,4 +1,4 @@
-//! Where a thread waits until a descriptor is ready, and where other threads can interrupt it.
+//! The place where a thread waits until a descriptor is ready, and where other threads can interrupt it.
 //!
 //! The waiting thread sleeps on the condition variable here. The reactor wakes it with `ready`, any
 //! thread with `interrupt` or `abort`.

@@ -1,8 +1,8 @@
-//! The errors of `accept(2)`, sorted by what the acceptor does after them.
+//! The errors of `accept(2)`, sorted by the reaction of the acceptor.
 
 use std::io;
 
-/// What the acceptor does after an error.
+/// The reaction of the acceptor to an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptAction {
     /// A connection died in the queue, or a signal came: it takes the next one.

@@ -23,8 +23,8 @@ pub(crate) struct Engine {
 
 /// The requests that a [`Server`](crate::Server) may make of its machine. No method blocks.
 ///
-/// A clone is for the threads that the server starts. To hold one does not keep the server alive: a server
-/// has ended when every thread that it started with [`spawn`](Control::spawn) has ended.
+/// A clone is for the threads that the server starts. It does not keep the server alive: a server has ended
+/// when every thread that it started with [`spawn`](Control::spawn) has ended.
 #[derive(Clone)]
 pub struct Control {
     state: Arc<ServerState>,

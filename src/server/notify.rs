@@ -1,4 +1,4 @@
-//! Where an acceptor waits while it may not accept.
+//! The place where an acceptor waits while it may not accept.
 
 use std::time::Instant;
 

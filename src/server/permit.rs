@@ -88,7 +88,7 @@ fn leave(server: &Arc<ServerState>, permits: usize, client: Option<&Client>) {
     registry.permits -= permits;
     let notify = permits > 0 && std::mem::take(&mut registry.waiting);
     registry.active -= 1;
-    // Nobody can take a guard after that, so the server ends once.
+    // No guard can be taken after that, so the server ends once.
     let ended = registry.active == 0;
     registry.closed |= ended;
     drop(registry);

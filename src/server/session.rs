@@ -73,6 +73,12 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
         }
     }
 
+    /// Sets the upgrades that each connection goes through.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no server of this crate upgrades connections yet"))]
+    pub(crate) fn upgrades(self, upgrades: Vec<Box<dyn Upgrade>>) -> Sessions<F, S> {
+        Sessions { upgrades, ..self }
+    }
+
     /// Sets the stack size of the threads that serve the sessions.
     pub(crate) fn stack_size(self, stack: Option<usize>) -> Sessions<F, S> {
         Sessions { stack, ..self }

@@ -287,7 +287,7 @@ impl ServerState {
     }
 
     pub(super) fn send(&self, event: Event) {
-        // Nobody receives it if the machine has given up on a stuck thread.
+        // The receiver is gone if the machine has given up on a stuck thread.
         drop(self.events.send(event));
     }
 }

@@ -1,4 +1,4 @@
-//! What stands in for `crossbeam-channel` in the model, as far as the core uses it.
+//! The stand-in for `crossbeam-channel`, as far as the core uses it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, TryRecvError};
 use super::sync::{Condvar, Mutex};
 
 struct Channel<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<ChannelState<T>>,
     changed: Condvar,
     capacity: usize,
 }
 
-struct State<T> {
+struct ChannelState<T> {
     queue: VecDeque<T>,
     senders: usize,
     receivers: usize,
@@ -26,7 +26,7 @@ pub(crate) fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
 
 pub(crate) fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     assert!(capacity > 0, "there is no rendezvous in the model");
-    let state = Mutex::new(State { queue: VecDeque::new(), senders: 1, receivers: 1 });
+    let state = Mutex::new(ChannelState { queue: VecDeque::new(), senders: 1, receivers: 1 });
     let channel = Arc::new(Channel { state, changed: Condvar::new(), capacity });
     (Sender(Arc::clone(&channel)), Receiver(channel))
 }
@@ -104,7 +104,7 @@ impl<T> Receiver<T> {
             }
             match deadline {
                 None => self.0.changed.wait(&mut state),
-                // Whatever came while the deadline passed is for a later call.
+                // A value that arrives while the deadline passes is for a later call.
                 Some(deadline) if self.0.changed.wait_until(&mut state, deadline).timed_out() => {
                     return Err(RecvTimeoutError::Timeout);
                 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use shuttle::thread;
 
 use super::transport::Wire;
-use super::{deadline, explore, pick, Time};
+use super::{explore, pick, Time};
 use crate::client::state::ClientContext;
 use crate::client::{id::ClientId, Client};
 use crate::closing::Closing;
@@ -17,6 +17,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel::unbounded;
 use crate::sync::thread::JoinHandle;
 use crate::threads::Threads;
+use crate::transport::Received;
 
 const WINDOW: usize = 3;
 
@@ -29,26 +30,26 @@ fn connect(watched: bool) -> (Arc<Wire>, Client, Arc<Threads>) {
     (wire, client, threads)
 }
 
-/// Waits for the threads that flush.
+/// Waits until the threads that flush have ended.
 fn end(threads: &Threads) {
     let (sender, ended) = unbounded();
     threads.close(move || sender.send(()).expect("we wait for it"));
     ended.recv().expect("the last thread says so");
-    threads.join(deadline());
+    threads.join();
 }
 
 fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     thread::spawn(f)
 }
 
-/// A record says in each byte whose it is, and in its length which it is.
+/// Makes a record. Each byte names the writer, and the length is the number of the record.
 fn record(writer: u8, number: usize) -> Vec<u8> {
     let mut record = vec![writer; number + 1];
     record.push(b'\n');
     record
 }
 
-/// The records that a peer has received, by writer; the rest of one that is torn.
+/// Returns the records that a peer has received, by writer, and the rest of a torn one.
 fn parse(received: &[u8]) -> (BTreeMap<u8, Vec<usize>>, Vec<u8>) {
     let mut found: BTreeMap<u8, Vec<usize>> = BTreeMap::new();
     let mut rest = received;
@@ -61,7 +62,7 @@ fn parse(received: &[u8]) -> (BTreeMap<u8, Vec<usize>>, Vec<u8>) {
     (found, rest.to_vec())
 }
 
-/// Writes or posts records until one is refused; which were accepted.
+/// Writes or posts records until one is refused, and returns the accepted ones.
 fn produce(client: Client, writer: u8, call: fn(&Client, &[u8]) -> io::Result<()>) -> Vec<usize> {
     let mut accepted = Vec::new();
     for number in 0..3 {
@@ -69,7 +70,7 @@ fn produce(client: Client, writer: u8, call: fn(&Client, &[u8]) -> io::Result<()
             Ok(()) => accepted.push(number),
             Err(error) => {
                 assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-                assert!(client.is_closed(), "a connection that has not ended took no record");
+                assert!(client.is_closed(), "an open connection has refused a record");
                 break;
             }
         }
@@ -92,8 +93,8 @@ fn corked(client: &Client, data: &[u8]) -> io::Result<()> {
     corked.flush()
 }
 
-/// Closes while others write, post and cork: what was accepted arrives, whole and in order, and
-/// nothing else.
+/// Closes while other threads write, post and cork. Each accepted record arrives, whole and in order, and
+/// nothing else arrives.
 fn deliver(watched: bool) {
     let (wire, client, threads) = connect(watched);
     let peer = spawn({
@@ -117,12 +118,12 @@ fn deliver(watched: bool) {
     let reason = client.shared().begin_closing(Ok(Ok(())), false);
     assert!(matches!(reason, Closing::ByServer));
     let goodbye = if pick(2) == 0 { record(b'g', 0) } else { Vec::new() };
-    client.write(&goodbye).expect("the worker alone may still write");
+    client.write(&goodbye).expect("the session may still write");
     client.shared().finish_closing();
     assert!(client.write(b"late\n").is_err());
     closer.join().unwrap();
     let received = peer.join().unwrap();
-    assert!(received.ends_with(&goodbye), "something was written after the last word");
+    assert!(received.ends_with(&goodbye), "something was written after the goodbye");
     let (mut received, torn) = parse(&received);
     assert!(torn.is_empty(), "a torn record: {torn:?}");
     received.remove(&b'g');
@@ -132,20 +133,20 @@ fn deliver(watched: bool) {
     }
     assert!(received.is_empty());
     end(&threads);
-    assert!(wire.is_gone(), "a handle that is kept pins the transport");
+    assert!(wire.is_dropped(), "a kept handle pins the transport");
 }
 
 #[test]
-fn what_was_accepted_before_a_close_arrives_whole_and_in_order() {
+fn records_that_were_accepted_before_a_close_arrive_whole_and_in_order() {
     explore(Time::Stands, || deliver(true));
 }
 
 #[test]
-fn so_it_does_where_a_thread_has_to_flush() {
+fn they_also_arrive_if_a_thread_has_to_flush() {
     explore(Time::Stands, || deliver(false));
 }
 
-/// No one closes: whatever waits in a backlog or behind a cork must find its way by itself.
+/// The client is not closed here: output that waits in a backlog or under a cork must go out by itself.
 fn drain(watched: bool, calls: [(u8, fn(&Client, &[u8]) -> io::Result<()>); 2]) {
     let (wire, client, threads) = connect(watched);
     let total = calls.len() * (0..3).map(|number| record(0, number).len()).sum::<usize>();
@@ -176,14 +177,42 @@ fn a_backlog_goes_out_as_the_peer_reads() {
 }
 
 #[test]
-fn so_it_does_through_a_thread() {
+fn a_backlog_goes_out_through_a_thread() {
     explore(Time::Stands, || drain(false, [(b'p', post), (b'w', write)]));
 }
 
 #[test]
-fn what_a_cork_gathers_goes_out_whole() {
+fn gathered_output_goes_out_whole() {
     explore(Time::Stands, || drain(true, [(b'c', corked), (b'p', post)]));
     explore(Time::Stands, || drain(true, [(b'c', corked), (b'w', write)]));
+}
+
+/// A close comes during an upgrade, which goes on with a new transport. The close holds for that one, too:
+/// it ends the reads, and no write gets through.
+#[test]
+fn a_close_during_an_upgrade_holds_for_the_new_transport() {
+    explore(Time::Stands, || {
+        let (_old, client, threads) = connect(true);
+        let new = Wire::new(WINDOW, true);
+        client.shared().hold_back_output();
+        assert!(client.post(b"early\n").is_err(), "output got into the upgrade");
+        let closer = spawn({
+            let client = client.clone();
+            move || {
+                client.close();
+                assert!(client.write(b"late\n").is_err());
+            }
+        });
+        client.shared().upgraded(new.transport(), Remote::Memory);
+        let session = spawn({
+            let new = Arc::clone(&new);
+            move || new.transport().read(&mut [0], None).unwrap()
+        });
+        closer.join().unwrap();
+        assert_eq!(session.join().unwrap(), Received::Interrupted);
+        assert!(client.write(b"late\n").is_err() && client.is_closed());
+        end(&threads);
+    });
 }
 
 #[test]
@@ -225,10 +254,10 @@ fn the_first_reason_stays() {
     });
 }
 
-/// A peer that hangs, a write that waits for it, and an abort: nobody waits for ever, and what
-/// arrives is what was written, up to a point.
+/// A peer hangs, a write waits for it, and another thread aborts. No thread waits forever, and the peer has
+/// received a beginning of the output.
 #[test]
-fn an_abort_frees_whoever_waits_for_a_peer_that_hangs() {
+fn an_abort_ends_every_wait_for_a_peer_that_hangs() {
     explore(Time::Passes, || {
         let (wire, client, threads) = connect(true);
         let calls: [(u8, fn(&Client, &[u8]) -> io::Result<()>); 2] = [(b'w', write), (b'p', post)];
@@ -257,7 +286,7 @@ fn an_abort_frees_whoever_waits_for_a_peer_that_hangs() {
         for thread in producers.into_iter().chain([hang, aborter]) {
             thread.join().unwrap();
         }
-        assert!(wire.is_gone());
+        assert!(wire.is_dropped());
         parse(&wire.received());
         end(&threads);
     });

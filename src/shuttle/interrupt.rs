@@ -1,4 +1,4 @@
-//! The handshake of a transport: a read and a wait for room, each against the interrupt and the abort.
+//! The handshake of a transport: a read and a wait for room, each against an interrupt and an abort.
 
 use std::io;
 use std::sync::Arc;
@@ -8,25 +8,24 @@ use shuttle::thread;
 use super::sync::{Condvar, Mutex};
 use super::{deadline, explore, pick, Time};
 use crate::reactor::interrupt::Interrupt;
-use crate::reactor::Reactor;
+use crate::reactor::{Reactor, Waited};
 use crate::threads::Threads;
-use crate::transport::Waited;
 
-/// The read side of a socket: a read waits until something comes or the side is shut.
+/// The read side of a socket. A read waits until something arrives or the side is shut down.
 #[derive(Default)]
 struct Socket {
-    state: Mutex<State>,
+    state: Mutex<SocketState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct SocketState {
     messages: usize,
     shut: bool,
 }
 
 impl Socket {
-    /// False at the end.
+    /// Returns `false` at the end.
     fn read(&self) -> bool {
         let mut state = self.state.lock();
         while state.messages == 0 && !state.shut {
@@ -37,13 +36,13 @@ impl Socket {
         some
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut SocketState)) {
         change(&mut self.state.lock());
         self.changed.notify_all();
     }
 }
 
-/// A worker that reads until it is told to stop, on a thread of its own; how many reads it made.
+/// Starts a thread that reads until it is interrupted, and returns the number of its reads.
 fn reader(interrupt: &Arc<Interrupt>, socket: &Arc<Socket>) -> thread::JoinHandle<usize> {
     let (interrupt, socket) = (Arc::clone(interrupt), Arc::clone(socket));
     thread::spawn(move || {
@@ -55,26 +54,26 @@ fn reader(interrupt: &Arc<Interrupt>, socket: &Arc<Socket>) -> thread::JoinHandl
     })
 }
 
-/// The reader comes back: it sees the interrupt before it waits, or the interrupt sees that it waits.
+/// Either the reader sees the interrupt before it waits, or the interrupt sees that the reader waits.
 #[test]
-fn a_kick_ends_the_read() {
+fn an_interrupt_ends_the_read() {
     explore(Time::Stands, || {
         let (interrupt, socket) = (Arc::new(Interrupt::default()), Arc::new(Socket::default()));
         let messages = pick(3);
         socket.change(|state| state.messages = messages);
         let reader = reader(&interrupt, &socket);
-        if interrupt.interrupt() {
+        if interrupt.set() {
             socket.change(|state| state.shut = true);
         }
         assert!(reader.join().unwrap() <= messages);
         assert!(!interrupt.is_reading());
-        assert!(interrupt.unless_interrupted(|| ()).is_none(), "a read that begins after the interrupt");
+        assert!(interrupt.unless_interrupted(|| ()).is_none(), "a read began after the interrupt");
     });
 }
 
-/// The parking is made when the first one waits at it, which may be while others interrupt.
+/// The first writer that waits makes the `Readiness`, possibly while others interrupt.
 #[test]
-fn a_kick_ends_a_wait_at_a_parking_that_is_just_made() {
+fn an_interrupt_ends_a_wait_at_a_new_readiness() {
     explore(Time::Stands, || {
         let interrupt = Arc::new(Interrupt::default());
         let writer = thread::spawn({
@@ -84,31 +83,32 @@ fn a_kick_ends_a_wait_at_a_parking_that_is_just_made() {
                 interrupt.readiness(&reactor).wait_writable(&io::stdin(), deadline())
             }
         });
-        interrupt.interrupt();
+        interrupt.set();
         assert_eq!(writer.join().unwrap(), Waited::Interrupted);
     });
 }
 
-/// As above; a interrupt does not end a settling, an abort does.
+/// An interrupt does not end the wait for a slow peer at the end of a connection. An abort does, also if it
+/// races with an interrupt.
 #[test]
-fn an_abort_ends_a_settling_at_a_parking_that_is_just_made() {
+fn an_abort_ends_the_wait_for_a_slow_peer_at_a_new_readiness() {
     explore(Time::Stands, || {
         let interrupt = Arc::new(Interrupt::default());
-        let worker = thread::spawn({
+        let session = thread::spawn({
             let interrupt = Arc::clone(&interrupt);
             move || {
                 let reactor = Arc::new(Reactor::new(Threads::new()));
-                interrupt.readiness(&reactor).settle(&io::stdin(), false, deadline()).is_none()
+                interrupt.readiness(&reactor).wait_taken(&io::stdin(), false, deadline()).is_none()
             }
         });
         let closer = thread::spawn({
             let interrupt = Arc::clone(&interrupt);
             move || {
-                interrupt.interrupt();
+                interrupt.set();
             }
         });
-        interrupt.abort();
+        interrupt.set_aborted();
         closer.join().unwrap();
-        assert!(worker.join().unwrap());
+        assert!(session.join().unwrap());
     });
 }

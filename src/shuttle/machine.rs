@@ -1,8 +1,9 @@
-//! The whole machine, with a server whose clients are links without a kernel: adapters, workers,
-//! the pool, the stop, the drain and its deadline.
+//! The whole machine, with a server whose clients have transports without a kernel: acceptors, sessions,
+//! upgrades, workers, the stop and its deadline.
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use shuttle::thread;
 
@@ -14,22 +15,29 @@ use crate::closing::Closing;
 use crate::error::Result;
 use crate::machine::Machine;
 use crate::remote::Remote;
-use crate::server::acceptor::{Acceptor, Listener};
+use crate::server::acceptor::Acceptor;
 use crate::server::control::Control;
 use crate::server::handle::ServerHandle;
+use crate::server::listener::{Accepted, Listener};
 use crate::server::session::Sessions;
+use crate::server::upgrade::{Connection, Upgrade};
 use crate::server::Server;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::channel::{unbounded, Receiver, Sender};
 use crate::sync::Mutex;
+use crate::transport::Received;
 
-/// What the adapters of a server have seen.
+/// Counts the calls of all adapters of a server.
 #[derive(Default)]
 struct Seen {
     accepted: AtomicUsize,
     opened: AtomicUsize,
     closed: AtomicUsize,
     dropped: AtomicUsize,
+    /// Listeners that are open.
+    listeners: AtomicUsize,
+    /// Clients that a stop has closed while a listener was open.
+    closed_early: AtomicUsize,
 }
 
 struct Echo(Arc<Seen>);
@@ -44,7 +52,10 @@ impl Adapter for Echo {
         Ok(client.write(data)?)
     }
 
-    fn closing(&mut self, _: &Client, _: &Closing) {
+    fn closing(&mut self, _: &Client, reason: &Closing) {
+        if matches!(reason, Closing::Stopping) && self.0.listeners.load(Ordering::SeqCst) > 0 {
+            self.0.closed_early.fetch_add(1, Ordering::SeqCst);
+        }
         self.0.closed.fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -55,9 +66,22 @@ impl Drop for Echo {
     }
 }
 
-/// Two listeners, at each of which a client comes.
+/// A handshake: one byte of the peer.
+struct Hello;
+
+impl Upgrade for Hello {
+    fn upgrade(&self, connection: Connection, _: Instant) -> io::Result<Connection> {
+        match connection.transport.read(&mut [0], None)? {
+            Received::Bytes(1) => Ok(connection),
+            other => Err(io::Error::new(io::ErrorKind::ConnectionAborted, format!("{other:?}"))),
+        }
+    }
+}
+
+/// A server with two listeners. One client connects to each of them.
 struct Wires {
     wires: Vec<Arc<Wire>>,
+    upgraded: bool,
     seen: Arc<Seen>,
 }
 
@@ -65,22 +89,23 @@ impl Server for Wires {
     type Handle = ServerHandle;
 
     fn prepare(self, control: Control) -> io::Result<ServerHandle> {
-        let (core, engine, seen) = (control.core(), control.engine(), Arc::clone(&self.seen));
-        let (pool, threads) = (Arc::clone(&engine.pool), Arc::clone(&engine.threads));
+        let seen = Arc::clone(&self.seen);
         let factory = move || Echo(Arc::clone(&seen));
-        let host = Arc::new(Sessions::new(Arc::clone(core), pool, threads, factory, None));
+        let upgrades: Vec<Box<dyn Upgrade>> = if self.upgraded { vec![Box::new(Hello)] } else { Vec::new() };
+        let sessions =
+            Sessions::new(&control, factory, |wire: Arc<Wire>| wire.transport()).upgrades(upgrades);
+        let sessions = Arc::new(sessions);
         for wire in self.wires {
             let queue = Queue::new(wire, Arc::clone(&self.seen));
-            let (acceptor, host) = (Acceptor::new(core, queue), Arc::clone(&host));
-            control.spawn("acceptor", move || {
-                acceptor.run(|seat, wire| host.welcome(seat, move || (wire.transport(), Remote::Memory)));
-            })?;
+            let (acceptor, sessions) = (Acceptor::new(control.state(), queue), Arc::clone(&sessions));
+            let serve = move |permit, accepted| sessions.start(permit, accepted);
+            control.spawn("acceptor", move || acceptor.run(serve))?;
         }
         Ok(control.handle())
     }
 }
 
-/// Someone comes, and then nobody.
+/// A listener to which one client connects.
 struct Queue {
     queue: Receiver<Arc<Wire>>,
     sender: Arc<Mutex<Option<Sender<Arc<Wire>>>>>,
@@ -89,44 +114,57 @@ struct Queue {
 
 impl Queue {
     fn new(wire: Arc<Wire>, seen: Arc<Seen>) -> Queue {
+        seen.listeners.fetch_add(1, Ordering::SeqCst);
         let (sender, queue) = unbounded();
         sender.send(wire).expect("we hold the receiver");
         Queue { queue, sender: Arc::new(Mutex::new(Some(sender))), seen }
     }
 }
 
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.seen.listeners.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Listener for Queue {
-    type Arrival = Arc<Wire>;
+    type Socket = Arc<Wire>;
 
     fn interrupter(&self) -> Box<dyn FnOnce() + Send> {
         let sender = Arc::clone(&self.sender);
         Box::new(move || drop(sender.lock().take()))
     }
 
-    fn accept(&mut self) -> io::Result<Arc<Wire>> {
-        let wire = self.queue.recv().map_err(|_| io::Error::from(io::ErrorKind::Interrupted))?;
+    fn accept(&mut self) -> io::Result<Accepted<Arc<Wire>>> {
+        let socket = self.queue.recv().map_err(|_| io::Error::from(io::ErrorKind::Interrupted))?;
         self.seen.accepted.fetch_add(1, Ordering::SeqCst);
-        Ok(wire)
+        Ok(Accepted { socket, remote: Remote::Memory })
     }
 }
 
-/// What the peers do once they have said something.
+/// The peers of a model. They send something first.
 #[derive(Clone, Copy)]
 enum Peers {
-    /// One takes its reply and ends, one waits for the end.
+    /// One takes its reply and ends, the other waits for the end.
     Live,
+    /// The same, after a handshake.
+    Upgraded,
     /// They do nothing, and time passes.
     Hang,
     /// They do nothing, and no time passes that could end a wait for them.
     Stall,
+    /// The same, in the middle of a handshake.
+    StallInUpgrade,
 }
 
-/// Runs a machine with two clients, one place for them, and these who meddle; what `run` said.
-fn run(peers: Peers, meddlers: Vec<fn(&Machine, &ServerHandle)>) -> std::result::Result<(), String> {
+/// Runs a machine with two clients and one permit, while the meddlers run. Returns the result of `run`, with
+/// the number of clients that were closed while a listener was open. Only a hard stop does that.
+fn run(peers: Peers, meddlers: Vec<fn(&Machine, &ServerHandle)>) -> std::result::Result<usize, String> {
     let (machine, seen) = (Machine::new(), Arc::new(Seen::default()));
     let wires = vec![Wire::new(2, true), Wire::new(2, true)];
-    let server = Wires { wires: wires.clone(), seen: Arc::clone(&seen) };
-    let server = machine.prepare(server).expect("a machine that was just made takes a server");
+    let upgraded = matches!(peers, Peers::Upgraded | Peers::StallInUpgrade);
+    let server = Wires { wires: wires.clone(), upgraded, seen: Arc::clone(&seen) };
+    let server = machine.prepare(server).expect("a new machine takes a server");
     server.set_max_clients(1);
     let threads: Vec<_> = wires
         .iter()
@@ -134,15 +172,20 @@ fn run(peers: Peers, meddlers: Vec<fn(&Machine, &ServerHandle)>) -> std::result:
         .map(|(number, wire)| {
             let wire = Arc::clone(wire);
             thread::spawn(move || {
+                match peers {
+                    Peers::StallInUpgrade => return,
+                    Peers::Upgraded => wire.send(b"h"),
+                    Peers::Live | Peers::Hang | Peers::Stall => {}
+                }
                 wire.send(b"ping");
                 match (peers, number) {
                     (Peers::Hang, _) => wire.hang(),
-                    (Peers::Stall, _) => {}
-                    (Peers::Live, 0) => {
+                    (Peers::Live | Peers::Upgraded, 0) => {
                         wire.read(4);
                         wire.end();
                     }
-                    (Peers::Live, _) => drop(wire.read_to_end()),
+                    (Peers::Live | Peers::Upgraded, _) => drop(wire.read_to_end()),
+                    (Peers::Stall | Peers::StallInUpgrade, _) => {}
                 }
             })
         })
@@ -163,30 +206,38 @@ fn run(peers: Peers, meddlers: Vec<fn(&Machine, &ServerHandle)>) -> std::result:
         assert_eq!(machine.stats().threads, 0, "a thread has outlived the machine");
         assert_eq!(server.client_count(), 0);
         let opened = seen.opened.load(Ordering::SeqCst);
-        assert_eq!(seen.closed.load(Ordering::SeqCst), opened, "closing comes once for each opening");
+        assert_eq!(seen.closed.load(Ordering::SeqCst), opened, "closing is called once for each opening");
         assert_eq!(seen.dropped.load(Ordering::SeqCst), opened);
         let stats = server.stats();
-        assert!(stats.accepted >= opened as u64, "who found no thread was not opened");
+        assert!(stats.accepted >= opened as u64, "a client was opened that was not accepted");
         let accepted = seen.accepted.load(Ordering::SeqCst) as u64;
-        assert_eq!(stats.accepted + stats.refused, accepted, "whoever was accepted is counted once");
+        assert_eq!(stats.accepted + stats.refused, accepted, "each connection is counted once");
         assert!(machine.servers().is_empty());
     }
-    // Those whom nobody has accepted would wait for ever.
+    // A peer that nobody has accepted would wait forever.
     wires.iter().for_each(|wire| wire.transport().abort());
     for thread in threads {
         thread.join().unwrap();
     }
-    outcome
+    outcome.map(|()| seen.closed_early.load(Ordering::SeqCst))
 }
 
 #[test]
 fn a_stop_ends_everything() {
-    explore(Time::Stands, || run(Peers::Live, vec![|machine, _| machine.stop()]).unwrap());
+    explore(Time::Stands, || assert_eq!(run(Peers::Live, vec![|machine, _| machine.stop()]), Ok(0)));
+}
+
+/// A handshake that has finished, is under way, or has not begun.
+#[test]
+fn a_stop_ends_clients_in_every_stage_of_an_upgrade() {
+    explore(Time::Stands, || assert_eq!(run(Peers::Upgraded, vec![|machine, _| machine.stop()]), Ok(0)));
+    explore(Time::Stands, || assert!(run(Peers::StallInUpgrade, vec![|machine, _| machine.stop()]).is_ok()));
+    explore(Time::Stands, || assert!(run(Peers::StallInUpgrade, vec![|_, server| server.stop()]).is_ok()));
 }
 
 #[test]
 fn the_end_of_the_last_server_ends_the_machine() {
-    explore(Time::Stands, || run(Peers::Live, vec![|_, server| server.stop()]).unwrap());
+    explore(Time::Stands, || assert_eq!(run(Peers::Live, vec![|_, server| server.stop()]), Ok(0)));
 }
 
 #[test]
@@ -202,17 +253,17 @@ fn stops_of_all_kinds_at_once_end_everything() {
     });
 }
 
-/// A second stop doesn't wait for peers, and neither does one that is told so.
+/// A second stop does not wait for peers, and `stop_now` does not either.
 #[test]
-fn a_hard_stop_waits_for_nobody() {
-    explore(Time::Stands, || run(Peers::Stall, vec![|machine, _| machine.stop_now()]).unwrap());
+fn a_hard_stop_waits_for_no_peer() {
+    explore(Time::Stands, || assert!(run(Peers::Stall, vec![|machine, _| machine.stop_now()]).is_ok()));
     explore(Time::Stands, || {
         run(Peers::Stall, vec![|machine, _| machine.stop(), |machine, _| machine.stop()]).unwrap();
     });
 }
 
 #[test]
-fn what_a_server_has_counted_stays_when_it_leaves() {
+fn the_figures_of_a_server_stay_when_it_leaves() {
     explore(Time::Stands, || {
         let meddlers: Vec<fn(&Machine, &ServerHandle)> = vec![|_, server| server.stop(), |machine, _| {
             let mut accepted = 0;
@@ -227,20 +278,20 @@ fn what_a_server_has_counted_stays_when_it_leaves() {
     });
 }
 
-/// It is refused, or it is stopped with the others: the stop waits for no one.
+/// The new server is refused, or it is stopped with the others.
 #[test]
-fn a_server_that_is_prepared_during_a_stop_holds_up_nobody() {
+fn a_server_that_is_prepared_during_a_stop_does_not_delay_it() {
     explore(Time::Stands, || {
         let meddlers: Vec<fn(&Machine, &ServerHandle)> = vec![|machine, _| machine.stop(), |machine, _| {
-            let server = Wires { wires: vec![Wire::new(2, true)], seen: Arc::default() };
+            let server = Wires { wires: vec![Wire::new(2, true)], upgraded: false, seen: Arc::default() };
             drop(machine.prepare(server));
         }];
         run(Peers::Live, meddlers).unwrap();
     });
 }
 
-/// Deadlines pass at any time: what comes late is aborted, and what is later still is an error that
-/// says so. Nobody waits for ever.
+/// Deadlines pass at any time here. A late client is aborted, and an even later one is an error of `run`.
+/// No thread waits forever.
 #[test]
 fn the_drain_deadline_ends_the_wait_for_a_peer_that_hangs() {
     explore(Time::Passes, || {

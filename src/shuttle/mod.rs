@@ -1,24 +1,24 @@
-//! A model of the coordination core: the code itself, with its locks, conditions, threads and
-//! channels replaced (by [`crate::sync`]) by those of a scheduler that tries other interleavings in
-//! each round. Built and run by `.ci/model`; no other build knows of it.
+//! Interleaving tests of the coordination core. They run the code itself. [`crate::sync`] replaces its
+//! locks, condition variables, threads and channels by those of the crate `shuttle`. Its scheduler tries
+//! another interleaving in each round. Only `.ci/model` builds them.
 //!
-//! What it finds: a deadlock, a lost wake-up, a check that is stale by the time it is acted on,
-//! something done twice or not at all. What it can't: atomics are as if sequentially consistent
-//! there, so an ordering that is too weak is for ThreadSanitizer to find; and it samples, in place
-//! of trying all.
+//! They find deadlocks, lost wake-ups, checks that are stale when they are acted on, and actions that happen
+//! twice or never. There are two limits. Atomics behave as if sequentially consistent, so only
+//! ThreadSanitizer can find an ordering that is too weak. And the rounds are samples, not all interleavings.
 //!
-//! **Time.** There is no clock. Where [`Time::Passes`], a wait with a deadline tosses a coin: the
-//! deadline passes, now or after others have run, or it never does. Where [`Time::Stands`] still it
-//! never does. So both outcomes are tried against every state, and a wake-up that is lost is a
-//! deadlock even where a deadline would have hidden it.
+//! **Time.** There is no clock. With [`Time::Passes`], a wait with a deadline tosses a coin: the deadline
+//! passes now, or after other threads have run, or never. With [`Time::Stands`] it never passes. Therefore
+//! both outcomes are tried against every state, and a lost wake-up is a deadlock although a deadline would
+//! have hidden it.
 //!
-//! A panic within our fences is caught by them: what a model asserts, it asserts on its own thread.
+//! The code catches panics of callbacks. Therefore a test asserts on its own thread.
 
 pub(crate) mod channel;
 mod client;
 mod interrupt;
 mod machine;
 mod pool;
+pub(crate) mod reactor;
 mod readiness;
 mod server;
 pub(crate) mod sync;
@@ -39,13 +39,13 @@ enum Time {
 }
 
 std::thread_local! {
-    /// That of the rounds that this thread runs: all of a model's threads run on the test's own.
+    /// The mode of the present rounds. All threads of a model run on the thread of its test.
     static TIME: Cell<Time> = const { Cell::new(Time::Stands) };
 }
 
-/// Runs `round` under schedules of two kinds: any step may be followed by any thread's, which shows
-/// races among many steps; and few switches at odd places, which shows those that want one thread to
-/// stand still for long. In place of that the one schedule of `MODEL_SCHEDULE`, if there is one.
+/// Runs `round` under schedules of two kinds. In the first kind, any thread may follow after any step, which
+/// finds races among many steps. The second kind has few switches at odd places, which finds races in which
+/// one thread stands still for long. If `MODEL_SCHEDULE` is set, only that schedule runs.
 fn explore(time: Time, round: fn()) {
     let rounds = match std::env::var("MODEL_ROUNDS") {
         Ok(rounds) => rounds.parse().expect("MODEL_ROUNDS is a number"),
@@ -63,12 +63,12 @@ fn explore(time: Time, round: fn()) {
     Runner::new(PctScheduler::new(3, rounds), config).run(round);
 }
 
-/// One that passes only where time does.
+/// Returns a deadline that passes only if time does.
 fn deadline() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
-/// A number below `bound`, from the scheduler's own source, so that a schedule can be replayed.
+/// Returns a number below `bound`, from the random source of the scheduler, so a schedule can be replayed.
 fn pick(bound: usize) -> usize {
     use shuttle::rand::Rng;
     shuttle::rand::thread_rng().gen_range(0..bound)

@@ -1,5 +1,5 @@
-//! What stands in for the reactor in the model: it notes what is wanted of whom, and a model says
-//! when a descriptor is ready.
+//! The stand-in for the reactor. It notes which side of a descriptor is wanted, and a test says when the
+//! descriptor is ready.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -7,25 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use mio::Interest;
 
-use crate::reactor::Readiness;
+use crate::reactor::Source;
 use crate::threads::Threads;
 
-/// Whom a reactor would come back to.
-pub(crate) trait Overdue: Send + Sync {
-    fn overdue(&self, reminders: u32) -> bool;
-}
-
-/// Its lock is none of the model's: nothing happens under it that others could see half done.
+/// Its lock does not belong to the tests: nothing happens under it that other threads could see half done.
 #[derive(Default)]
 pub(crate) struct Reactor {
-    parked: Mutex<Option<Parked>>,
+    watched: Mutex<Option<Watched>>,
 }
 
 #[derive(Clone)]
-struct Parked {
-    readiness: Weak<Readiness>,
+struct Watched {
+    source: Weak<dyn Source>,
     interest: Option<Interest>,
-    /// What is ready has not been told since it was registered, or since it became so.
+    /// The readiness was not reported since the registration, or since it changed.
     due: bool,
 }
 
@@ -34,67 +29,66 @@ impl Reactor {
         Reactor::default()
     }
 
-    /// It is there from the start.
+    /// Does nothing: this reactor runs from the start.
     pub(crate) fn prepare(&self) {}
 
-    pub(crate) fn enroll(&self, readiness: Weak<Readiness>) -> usize {
-        *self.lock() = Some(Parked { readiness, interest: None, due: false });
+    pub(crate) fn add(&self, source: Weak<dyn Source>) -> usize {
+        *self.lock() = Some(Watched { source, interest: None, due: false });
         0
     }
 
-    pub(crate) fn forget(&self, _: usize) {
+    pub(crate) fn remove(&self, _: usize) {
         *self.lock() = None;
     }
 
-    pub(crate) fn watch(&self, _: RawFd, _: usize, interest: Interest, _: bool) -> io::Result<()> {
-        if let Some(parked) = &mut *self.lock() {
-            (parked.interest, parked.due) = (Some(interest), true);
+    pub(crate) fn register(&self, _: RawFd, _: usize, interest: Interest, _: bool) -> io::Result<()> {
+        if let Some(watched) = &mut *self.lock() {
+            (watched.interest, watched.due) = (Some(interest), true);
         }
         Ok(())
     }
 
-    pub(crate) fn unwatch(&self, _: RawFd) -> io::Result<()> {
-        if let Some(parked) = &mut *self.lock() {
-            (parked.interest, parked.due) = (None, false);
+    pub(crate) fn deregister(&self, _: RawFd) -> io::Result<()> {
+        if let Some(watched) = &mut *self.lock() {
+            (watched.interest, watched.due) = (None, false);
         }
         Ok(())
     }
 
-    /// There is no clock that could pass.
-    pub(crate) fn start_grace(&self, _: Weak<dyn Overdue>) -> bool {
+    /// Returns `false`, because there is no clock that could pass.
+    pub(crate) fn start_grace(&self, _: Weak<dyn Source>) -> bool {
         false
     }
 
     pub(crate) fn stop(&self) {}
 
-    /// Tells whoever is registered, once, that the descriptor is ready for both: as a poll does that
-    /// is edge-triggered.
-    pub(crate) fn tell(&self) {
-        let told = {
-            let mut parked = self.lock();
-            let Some(parked) = parked.as_mut() else { return };
-            if !std::mem::take(&mut parked.due) {
+    /// Reports once that the descriptor is ready for everything wanted, like an edge-triggered poll.
+    pub(crate) fn report(&self) {
+        let reported = {
+            let mut watched = self.lock();
+            let Some(watched) = watched.as_mut() else { return };
+            if !std::mem::take(&mut watched.due) {
                 return;
             }
-            parked.clone()
+            watched.clone()
         };
-        if let (Some(readiness), Some(interest)) = (told.readiness.upgrade(), told.interest) {
-            readiness.ready(interest.is_readable(), interest.is_writable());
+        if let (Some(source), Some(interest)) = (reported.source.upgrade(), reported.interest) {
+            source.ready(interest.is_readable(), interest.is_writable());
         }
     }
 
-    /// It has become ready.
+    /// Makes the descriptor ready again.
     pub(crate) fn change(&self) {
-        if let Some(parked) = &mut *self.lock() {
-            parked.due = parked.interest.is_some();
+        if let Some(watched) = &mut *self.lock() {
+            watched.due = watched.interest.is_some();
         }
     }
 
     pub(crate) fn is_watching(&self) -> bool {
-        self.lock().as_ref().is_some_and(|parked| parked.interest.is_some())
+        self.lock().as_ref().is_some_and(|watched| watched.interest.is_some())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Parked>> {
-        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Watched>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

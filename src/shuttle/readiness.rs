@@ -1,4 +1,4 @@
-//! Where threads park: the wait against the interrupt, the abort and what the reactor sees.
+//! A wait for a descriptor against an interrupt, an abort and the reports of the reactor.
 
 use std::io;
 use std::sync::Arc;
@@ -6,11 +6,9 @@ use std::sync::Arc;
 use shuttle::thread;
 
 use super::{deadline, explore, pick, Time};
-use crate::reactor::Reactor;
-use crate::reactor::Readiness;
+use crate::reactor::{Flush, Reactor, Readiness, Source, Waited};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::threads::Threads;
-use crate::transport::{Flush, Waited};
 
 fn readiness() -> (Arc<Reactor>, Arc<Readiness>) {
     let reactor = Arc::new(Reactor::new(Threads::new()));
@@ -19,9 +17,9 @@ fn readiness() -> (Arc<Reactor>, Arc<Readiness>) {
 }
 
 #[test]
-fn a_kick_ends_every_wait() {
+fn an_interrupt_ends_every_wait_for_room() {
     explore(Time::Stands, || {
-        let (_watcher, readiness) = readiness();
+        let (_reactor, readiness) = readiness();
         let waiter = thread::spawn({
             let readiness = Arc::clone(&readiness);
             move || readiness.wait_writable(&io::stdin(), deadline())
@@ -32,90 +30,90 @@ fn a_kick_ends_every_wait() {
     });
 }
 
-/// Each wait is told once what is ready, however soon that is.
+/// Each wait gets one report of the present readiness, however soon that comes.
 #[test]
-fn what_the_watcher_sees_ends_the_wait() {
+fn a_report_of_the_reactor_ends_the_wait() {
     explore(Time::Stands, || {
         let (reactor, readiness) = readiness();
-        let over = Arc::new(AtomicBool::new(false));
+        let ended = Arc::new(AtomicBool::new(false));
         let waiter = thread::spawn({
-            let (readiness, over) = (Arc::clone(&readiness), Arc::clone(&over));
+            let (readiness, ended) = (Arc::clone(&readiness), Arc::clone(&ended));
             move || {
                 let waited = [(); 2].map(|()| readiness.wait_writable(&io::stdin(), deadline()));
-                over.store(true, Ordering::SeqCst);
+                ended.store(true, Ordering::SeqCst);
                 waited
             }
         });
-        while !over.load(Ordering::SeqCst) {
-            reactor.tell();
+        while !ended.load(Ordering::SeqCst) {
+            reactor.report();
             thread::yield_now();
         }
         assert_eq!(waiter.join().unwrap(), [Waited::Ready; 2]);
-        assert!(!reactor.is_watching(), "nobody waits, and the descriptor is watched");
+        assert!(!reactor.is_watching(), "nobody waits, but the descriptor is watched");
     });
 }
 
-/// The worker settles while a writer of another thread is woken by the interrupt and leaves.
+/// The session waits for a slow peer while the interrupt wakes a writer of another thread.
 #[test]
-fn an_abort_ends_a_settling() {
+fn an_abort_ends_every_wait() {
     explore(Time::Stands, || {
-        let (_watcher, readiness) = readiness();
+        let (_reactor, readiness) = readiness();
         let writer = thread::spawn({
             let readiness = Arc::clone(&readiness);
             move || readiness.wait_writable(&io::stdin(), deadline())
         });
-        let worker = thread::spawn({
+        let session = thread::spawn({
             let readiness = Arc::clone(&readiness);
-            move || readiness.settle(&io::stdin(), false, deadline()).is_none()
+            move || readiness.wait_taken(&io::stdin(), false, deadline()).is_none()
         });
         readiness.abort();
         assert_eq!(writer.join().unwrap(), Waited::Interrupted);
-        assert!(worker.join().unwrap());
+        assert!(session.join().unwrap());
     });
 }
 
-/// It is told of input if it listens for it, and of room in any case.
+/// The wait for a slow peer gets reports of room in any case, and of input if the read side is open.
 #[test]
-fn what_the_watcher_sees_ends_a_settling() {
+fn a_report_of_the_reactor_ends_the_wait_for_a_slow_peer() {
     explore(Time::Stands, || {
-        let (deaf, readable) = [(false, true), (false, false), (true, true)][pick(3)];
-        let (_watcher, readiness) = readiness();
-        let over = Arc::new(AtomicBool::new(false));
-        let worker = thread::spawn({
-            let (readiness, over) = (Arc::clone(&readiness), Arc::clone(&over));
+        let (read_shut, readable) = [(false, true), (false, false), (true, true)][pick(3)];
+        let (_reactor, readiness) = readiness();
+        let ended = Arc::new(AtomicBool::new(false));
+        let session = thread::spawn({
+            let (readiness, ended) = (Arc::clone(&readiness), Arc::clone(&ended));
             move || {
-                let seen = readiness.settle(&io::stdin(), deaf, deadline());
-                over.store(true, Ordering::SeqCst);
+                let seen = readiness.wait_taken(&io::stdin(), read_shut, deadline());
+                ended.store(true, Ordering::SeqCst);
                 seen
             }
         });
-        while !over.load(Ordering::SeqCst) {
-            // A hang-up is told to the deaf too.
+        while !ended.load(Ordering::SeqCst) {
+            // The system reports a hang-up also if the read side is shut down.
             readiness.ready(readable, true);
             thread::yield_now();
         }
-        let seen = worker.join().unwrap().expect("there was room");
-        assert_eq!((seen.readable, seen.writable), (readable && !deaf, true));
+        let seen = session.join().unwrap().expect("there was room");
+        assert_eq!((seen.readable, seen.writable), (readable && !read_shut, true));
     });
 }
 
 #[test]
-fn a_settling_that_sees_nothing_says_so() {
+fn a_wait_for_a_slow_peer_that_sees_nothing_returns_none() {
     explore(Time::Passes, || {
-        let (_watcher, readiness) = readiness();
-        let worker = thread::spawn({
+        let (_reactor, readiness) = readiness();
+        let session = thread::spawn({
             let readiness = Arc::clone(&readiness);
-            move || readiness.settle(&io::stdin(), false, deadline()).is_none()
+            move || readiness.wait_taken(&io::stdin(), false, deadline()).is_none()
         });
         readiness.abort();
-        assert!(worker.join().unwrap());
+        assert!(session.join().unwrap());
     });
 }
 
 #[test]
 fn a_deadline_ends_a_wait() {
     explore(Time::Passes, || {
-        let (_watcher, readiness) = readiness();
+        let (_reactor, readiness) = readiness();
         let waiter = thread::spawn({
             let readiness = Arc::clone(&readiness);
             move || readiness.wait_writable(&io::stdin(), deadline())
@@ -125,7 +123,7 @@ fn a_deadline_ends_a_wait() {
     });
 }
 
-/// Flushes once there is room.
+/// Notes a flush that finds room.
 #[derive(Default)]
 struct Flushes {
     room: AtomicBool,
@@ -140,9 +138,9 @@ impl Flush for Flushes {
     }
 }
 
-/// A backlog waits for room while a writer comes and goes: it stays registered.
+/// The descriptor stays registered for a backlog while a writer comes and goes.
 #[test]
-fn a_backlog_is_flushed_though_writers_come_and_go() {
+fn a_backlog_is_flushed_although_writers_come_and_go() {
     explore(Time::Passes, || {
         let (reactor, readiness) = readiness();
         let flushes = Arc::new(Flushes::default());
@@ -156,11 +154,11 @@ fn a_backlog_is_flushed_though_writers_come_and_go() {
         while !flushes.flushed.load(Ordering::SeqCst) {
             assert!(reactor.is_watching(), "nobody watches for room");
             reactor.change();
-            reactor.tell();
+            reactor.report();
             thread::yield_now();
         }
         readiness.interrupt();
         writer.join().unwrap();
-        assert!(reactor.is_watching(), "the next post would wait for good");
+        assert!(reactor.is_watching(), "the next post would wait forever");
     });
 }

@@ -1,4 +1,4 @@
-//! One server: seats given and given back, the stop, and the end.
+//! One server: permits that are taken and given back, its stop, and its end.
 
 use std::sync::Arc;
 
@@ -7,11 +7,12 @@ use shuttle::thread;
 use super::channel::{unbounded, Receiver};
 use super::transport::Wire;
 use super::{explore, Time};
+use crate::client::id::ClientId;
 use crate::client::state::ClientContext;
-use crate::client::{id::ClientId, Client};
+use crate::client::Client;
 use crate::event::{Event, ServerId};
 use crate::remote::Remote;
-use crate::server::permit::Permit;
+use crate::server::permit::{ActiveGuard, ListenerGuard, Permit};
 use crate::server::state::ServerState;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::threads::Threads;
@@ -21,172 +22,235 @@ fn server() -> (Arc<ServerState>, Receiver<Event>) {
     (ServerState::new(ServerId(7), "model".to_owned(), events), receiver)
 }
 
-/// A client that has taken a seat, unless the server is full or has closed its clients.
-fn sit(core: &Arc<ServerState>) -> Option<(Client, Permit)> {
-    let mut seat = core.seat()?;
-    let context = ClientContext { limits: Arc::clone(core.limits()), threads: Threads::new() };
+/// Starts a thread that reacts to events like the one in `run`, until the server has ended.
+fn control(server: &Arc<ServerState>, events: Receiver<Event>) -> thread::JoinHandle<Receiver<Event>> {
+    let server = Arc::clone(server);
+    thread::spawn(move || loop {
+        match events.recv().expect("the server holds a sender") {
+            Event::StopServer(_) => {
+                server.close_listeners();
+                if !server.has_listeners() {
+                    server.end_clients();
+                }
+            }
+            Event::ListenersClosed(_) => server.end_clients(),
+            Event::ServerEnded(ServerId(7)) => {
+                server.close_listeners();
+                return events;
+            }
+            other => panic!("no server sends {other:?} here"),
+        }
+    })
+}
+
+/// Returns a registered client, unless the server is full or has closed its clients.
+fn register(server: &Arc<ServerState>) -> Option<(Client, Permit)> {
+    let mut permit = Permit::take(server)?;
+    let context = ClientContext { limits: Arc::clone(server.limits()), threads: Threads::new() };
     let transport = Wire::new(1, true).transport();
     let client = Client::new(ClientId::next(), transport, Remote::Memory, Arc::new(context));
-    seat.sit(&client).then_some((client, seat))
+    permit.register(&client).then_some((client, permit))
 }
 
+/// Asserts that the end was reported, and once. A report of closed listeners may still follow a stop.
 fn assert_ended_once(events: &Receiver<Event>) {
-    assert!(matches!(events.try_recv(), Ok(Event::ServerEnded(ServerId(7)))), "the end is told");
-    assert!(events.try_recv().is_err(), "the end is told once");
+    while let Ok(event) = events.try_recv() {
+        assert!(!matches!(event, Event::ServerEnded(_)), "the end is reported twice");
+    }
 }
 
-/// An acceptor that seats clients, clients that leave when they are told to, and two that stop the
-/// server.
+fn active(server: &Arc<ServerState>) -> ActiveGuard {
+    ActiveGuard::take(server).expect("a new server is not stopping")
+}
+
+/// An acceptor registers clients, each client ends when it is asked to, and two threads stop the server.
 #[test]
-fn the_last_to_leave_ends_the_server_once() {
+fn the_last_guard_ends_the_server_once() {
     explore(Time::Stands, || {
-        let (core, events) = server();
-        let presence = core.enter().expect("a server that was just made can be entered");
-        let listening = core.listen();
-        let (seated, left) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (server, events) = server();
+        let guard = active(&server);
+        let listener = ListenerGuard::new(&server);
+        let (registered, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let control = control(&server, events);
         let acceptor = thread::spawn({
-            let (core, seated, left) = (Arc::clone(&core), Arc::clone(&seated), Arc::clone(&left));
+            let (server, registered, ended) =
+                (Arc::clone(&server), Arc::clone(&registered), Arc::clone(&ended));
             move || {
                 let mut workers = Vec::new();
                 for _ in 0..2 {
-                    let Some((client, seat)) = sit(&core) else { break };
-                    seated.fetch_add(1, Ordering::SeqCst);
-                    let (left, core) = (Arc::clone(&left), Arc::clone(&core));
+                    let Some((client, permit)) = register(&server) else { break };
+                    registered.fetch_add(1, Ordering::SeqCst);
+                    let (ended, server) = (Arc::clone(&ended), Arc::clone(&server));
                     workers.push(thread::spawn(move || {
-                        // Until the server's stop has closed it; a client that never is, is seen.
+                        // The stop of the server closes it. A client that is never closed is found here.
                         while !client.is_closed() {
-                            assert!(!core.is_stopping() || core.client_count() > 0);
+                            assert!(server.client_count() > 0);
                             thread::yield_now();
                         }
-                        left.fetch_add(1, Ordering::SeqCst);
-                        drop(seat);
+                        ended.fetch_add(1, Ordering::SeqCst);
+                        drop(permit);
                     }));
                 }
-                drop(listening);
-                assert!(core.is_stopping(), "the end of listening is a stop");
-                assert!(sit(&core).is_none(), "no seat is given once clients were closed");
-                drop(presence);
+                drop(listener);
+                assert!(server.is_stopping(), "a closed listener stops the server");
+                drop(guard);
                 workers
             }
         });
         let stoppers = [0, 1].map(|_| {
-            let core = Arc::clone(&core);
-            thread::spawn(move || core.stop())
+            let server = Arc::clone(&server);
+            thread::spawn(move || server.request_stop())
         });
         let workers = acceptor.join().unwrap();
         for thread in stoppers.into_iter().chain(workers) {
             thread.join().unwrap();
         }
-        assert_eq!(seated.load(Ordering::SeqCst), left.load(Ordering::SeqCst));
-        assert_ended_once(&events);
-        let stats = core.stats();
-        assert_eq!((stats.accepted, stats.current), (seated.load(Ordering::SeqCst) as u64, 0));
-        assert!(core.enter().is_none() && sit(&core).is_none());
+        assert_ended_once(&control.join().unwrap());
+        assert_eq!(registered.load(Ordering::SeqCst), ended.load(Ordering::SeqCst));
+        let stats = server.stats();
+        assert_eq!((stats.accepted, stats.current), (registered.load(Ordering::SeqCst) as u64, 0));
+        assert!(ActiveGuard::take(&server).is_none() && register(&server).is_none());
     });
 }
 
-/// Without an acceptor the stop itself closes the clients, those too that come at the same time.
+/// Clients are closed only after the last listener: a connection that was accepted before is registered and
+/// closed, or refused, but never forgotten.
+#[test]
+fn clients_are_closed_after_the_last_listener() {
+    explore(Time::Stands, || {
+        let (server, events) = server();
+        let guards = [active(&server), active(&server)];
+        let listeners = [ListenerGuard::new(&server), ListenerGuard::new(&server)];
+        let open = Arc::new(AtomicUsize::new(2));
+        let control = control(&server, events);
+        let acceptors = guards.into_iter().zip(listeners).map(|(guard, listener)| {
+            let (server, open) = (Arc::clone(&server), Arc::clone(&open));
+            thread::spawn(move || {
+                let client = register(&server);
+                open.fetch_sub(1, Ordering::SeqCst);
+                drop(listener);
+                if let Some((client, permit)) = client {
+                    while !client.is_closed() {
+                        thread::yield_now();
+                    }
+                    assert_eq!(open.load(Ordering::SeqCst), 0, "a client was closed before a listener");
+                    drop(permit);
+                }
+                drop(guard);
+            })
+        });
+        for acceptor in acceptors.collect::<Vec<_>>() {
+            acceptor.join().unwrap();
+        }
+        assert_ended_once(&control.join().unwrap());
+    });
+}
+
+/// Without a listener the stop itself closes the clients, also those that come at the same time.
 #[test]
 fn a_client_that_comes_during_a_stop_is_closed_or_refused() {
     explore(Time::Stands, || {
-        let (core, events) = server();
-        let presence = core.enter().expect("a server that was just made can be entered");
+        let (server, events) = server();
+        let guard = active(&server);
+        let control = control(&server, events);
         let comers = [0, 1].map(|_| {
-            let core = Arc::clone(&core);
+            let server = Arc::clone(&server);
             thread::spawn(move || {
-                let Some((client, seat)) = sit(&core) else { return };
+                let Some((client, permit)) = register(&server) else { return };
                 while !client.is_closed() {
                     thread::yield_now();
                 }
-                drop(seat);
+                drop(permit);
             })
         });
-        core.stop();
+        server.request_stop();
         for comer in comers {
             comer.join().unwrap();
         }
-        assert!(events.try_recv().is_err(), "a thread is still present");
-        drop(presence);
-        assert_ended_once(&events);
+        drop(guard);
+        assert_ended_once(&control.join().unwrap());
     });
 }
 
-/// Threads that enter and leave while another is the last to leave.
+/// Threads take a guard and drop it while another drops the last one.
 #[test]
-fn nobody_enters_a_server_that_has_ended() {
+fn a_server_that_has_ended_gives_no_guard() {
     explore(Time::Stands, || {
-        let (core, events) = server();
-        let presence = core.enter().expect("a server that was just made can be entered");
+        let (server, events) = server();
+        let guard = active(&server);
+        let control = control(&server, events);
         let threads = [0, 1].map(|_| {
-            let core = Arc::clone(&core);
+            let server = Arc::clone(&server);
             thread::spawn(move || {
-                let Some(presence) = core.enter() else { return };
-                // Only the end of the server stops it here.
-                assert!(!core.is_stopping(), "the server has ended");
-                drop(presence);
+                let Some(guard) = ActiveGuard::take(&server) else { return };
+                // Only its end stops the server here.
+                assert!(!server.is_stopping(), "the server has ended");
+                drop(guard);
             })
         });
-        drop(presence);
+        drop(guard);
         for thread in threads {
             thread.join().unwrap();
         }
-        assert_ended_once(&events);
-        assert!(core.is_stopping());
+        assert_ended_once(&control.join().unwrap());
+        assert!(server.is_stopping());
     });
 }
 
-/// Two acceptors look for room, find none and wait for the bell; places come free meanwhile.
+/// Two acceptors find no room and wait for a notification, while permits come free.
 #[test]
 fn acceptors_that_wait_for_room_are_woken() {
     explore(Time::Stands, || {
-        let (core, _events) = server();
-        core.limits().set_max_clients(1);
-        let presence = core.enter();
+        let (server, _events) = server();
+        server.limits().set_max_clients(1);
+        let guard = ActiveGuard::take(&server);
         let acceptors = [0, 1].map(|_| {
-            let core = Arc::clone(&core);
+            let server = Arc::clone(&server);
             thread::spawn(move || {
                 for _ in 0..2 {
-                    let (client, seat) = loop {
-                        let rings = core.bell.rings();
-                        match sit(&core) {
-                            Some(taken) => break taken,
-                            None => core.bell.wait(rings, None),
+                    let (client, permit) = loop {
+                        let seen = server.changed.count();
+                        match register(&server) {
+                            Some(registered) => break registered,
+                            None => server.changed.wait(seen, None),
                         }
                     };
                     assert!(!client.is_closed());
-                    thread::spawn(move || drop(seat));
+                    thread::spawn(move || drop(permit));
                 }
             })
         });
         for acceptor in acceptors {
             acceptor.join().unwrap();
         }
-        assert_eq!((core.stats().accepted, core.stats().peak), (4, 1));
-        drop(presence);
+        assert_eq!((server.stats().accepted, server.stats().peak), (4, 1));
+        drop(guard);
     });
 }
 
-/// A hook for the stop runs once, whether it comes before the stop or after.
+/// A hook for the stop runs once, whether it comes before the stop or after it.
 #[test]
 fn a_hook_for_the_stop_runs_once() {
     explore(Time::Stands, || {
-        let (core, _events) = server();
-        let presence = core.enter();
+        let (server, events) = server();
+        let guard = active(&server);
+        let control = control(&server, events);
         let (ran, early) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let hooker = thread::spawn({
-            let (core, ran, early) = (Arc::clone(&core), Arc::clone(&ran), Arc::clone(&early));
+            let (server, ran, early) = (Arc::clone(&server), Arc::clone(&ran), Arc::clone(&early));
             move || {
-                let server = Arc::clone(&core);
-                core.on_stop(move || {
-                    early.store(!server.is_stopping(), Ordering::SeqCst);
+                let stopping = Arc::clone(&server);
+                server.on_stop(move || {
+                    early.store(!stopping.is_stopping(), Ordering::SeqCst);
                     ran.fetch_add(1, Ordering::SeqCst);
                 });
             }
         });
-        core.stop();
+        server.request_stop();
         hooker.join().unwrap();
+        drop(guard);
+        assert_ended_once(&control.join().unwrap());
         assert_eq!(ran.load(Ordering::SeqCst), 1);
         assert!(!early.load(Ordering::SeqCst), "a hook ran before the stop");
-        drop(presence);
     });
 }

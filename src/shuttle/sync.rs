@@ -1,4 +1,4 @@
-//! What stands in for `parking_lot` in the model.
+//! The stand-in for `parking_lot`.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -34,7 +34,7 @@ fn lock<T>(mutex: &sync::Mutex<T>) -> sync::MutexGuard<'_, T> {
 
 pub(crate) struct MutexGuard<'a, T> {
     mutex: &'a sync::Mutex<T>,
-    /// Gone during a wait alone.
+    /// `None` only during a wait.
     guard: Option<sync::MutexGuard<'a, T>>,
 }
 
@@ -55,7 +55,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 #[derive(Debug, Default)]
 pub(crate) struct Condvar(sync::Condvar);
 
-/// Whether the deadline has passed.
+/// The result of a wait: whether its deadline has passed.
 pub(crate) struct Waited(bool);
 
 impl Waited {
@@ -74,7 +74,7 @@ impl Condvar {
         guard.guard = Some(self.0.wait(inner).unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Where time passes, the deadline does one time in four. Else it never does, unless it has.
+    /// If time passes, the deadline passes one time in four. Otherwise it never passes, unless it has already.
     pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, deadline: Instant) -> Waited {
         let passed = deadline <= Instant::now();
         let passes = passed || TIME.get() == Time::Passes && pick(4) == 0;

@@ -1,15 +1,15 @@
-//! The threads of a machine: starting them against the close, and their end.
+//! The threads of a machine: their start against the close, and their end.
 
 use std::sync::Arc;
 
 use shuttle::thread;
 
 use super::channel::{unbounded, Receiver};
-use super::{deadline, explore, Time};
+use super::{explore, Time};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::threads::Threads;
 
-/// Counts jobs that were begun, were dropped, and calls for the last.
+/// Counts jobs that have begun, jobs that were dropped, and reports of the last end.
 #[derive(Default)]
 struct Count {
     begun: AtomicUsize,
@@ -41,14 +41,14 @@ fn close(threads: &Threads, count: &Arc<Count>) -> Receiver<()> {
     ended
 }
 
-/// Threads that are started, one of them by another, against a close: each that could be started has
-/// run, once, when the last says so; nothing runs after that.
+/// Threads start, one of them from another, during a close. Each thread that could start has run once when the
+/// last end is reported, and nothing runs after that.
 #[test]
-fn the_last_thread_says_so_once() {
+fn the_end_of_the_last_thread_is_reported_once() {
     explore(Time::Stands, || {
         let (threads, count) = (Threads::new(), Arc::new(Count::default()));
-        let noted = Job(Arc::clone(&count));
-        threads.spawn("noted".to_owned(), None, move || noted.run()).unwrap();
+        let deferred = Job(Arc::clone(&count));
+        threads.spawn("deferred".to_owned(), None, move || deferred.run()).unwrap();
         threads.open().unwrap();
         let starters = [0, 1].map(|_| {
             let threads = Arc::clone(&threads);
@@ -57,7 +57,7 @@ fn the_last_thread_says_so_once() {
                 let within = Arc::clone(&threads);
                 let outcome = threads.spawn("outer".to_owned(), None, move || {
                     outer.run();
-                    // Refused once the close has come in between.
+                    // Refused if the close has come in between.
                     drop(within.spawn("inner".to_owned(), None, move || inner.run()));
                 });
                 outcome.is_ok()
@@ -65,21 +65,21 @@ fn the_last_thread_says_so_once() {
         });
         let ended = close(&threads, &count);
         threads.close(|| unreachable!("the first close counts"));
-        ended.recv().expect("the last thread says so");
-        assert_eq!(threads.count(), 0, "a thread has outlived the last");
+        ended.recv().expect("the last end is reported");
+        assert_eq!(threads.count(), 0, "a thread runs after the last end");
         let begun = count.begun.load(Ordering::SeqCst);
-        assert!(threads.join(deadline()).is_empty());
+        assert!(threads.join().is_empty());
         let started = starters.map(|starter| starter.join().unwrap());
         assert!(begun > started.iter().filter(|started| **started).count(), "a thread was lost");
-        assert_eq!(count.begun.load(Ordering::SeqCst), begun, "a thread was started after the last");
+        assert_eq!(count.begun.load(Ordering::SeqCst), begun, "a thread was started after the last end");
         assert_eq!(count.dropped.load(Ordering::SeqCst), 5);
         assert_eq!(count.ended.load(Ordering::SeqCst), 1);
     });
 }
 
-/// What was noted before the machine ran goes with it.
+/// Threads that were deferred before the machine ran.
 #[test]
-fn a_close_drops_what_was_noted_or_the_open_starts_it() {
+fn a_close_drops_deferred_threads_or_the_open_starts_them() {
     explore(Time::Stands, || {
         let (threads, count) = (Threads::new(), Arc::new(Count::default()));
         for name in ["one", "two"] {
@@ -91,8 +91,8 @@ fn a_close_drops_what_was_noted_or_the_open_starts_it() {
             move || threads.open().unwrap()
         });
         let ended = close(&threads, &count);
-        ended.recv().expect("the last thread says so");
-        assert_eq!(threads.count(), 0, "a thread has outlived the last");
+        ended.recv().expect("the last end is reported");
+        assert_eq!(threads.count(), 0, "a thread runs after the last end");
         opener.join().unwrap();
         assert!([0, 2].contains(&count.begun.load(Ordering::SeqCst)), "one was started, one was not");
         assert_eq!(count.dropped.load(Ordering::SeqCst), 2);

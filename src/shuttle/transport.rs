@@ -7,36 +7,37 @@ use std::time::{Duration, Instant};
 
 use super::pick;
 use super::sync::{Condvar, Mutex};
-use crate::transport::{Flush, Transport, Waited};
+use crate::reactor::{Flush, Waited};
+use crate::transport::{Grace, Linger, Received, Transport};
 
-/// One connection: what both ends see of it.
+/// One connection, with the state that both ends see.
 pub(super) struct Wire {
-    state: Mutex<State>,
+    state: Mutex<WireState>,
     changed: Condvar,
     /// How much the peer's window holds.
     window: usize,
-    /// Whether the transport can say when there is room.
+    /// Whether the transport can report room.
     watched: bool,
 }
 
 #[derive(Default)]
-struct State {
-    /// What the peer has not read yet, and what it has.
+struct WireState {
+    /// The bytes that the peer has not read yet.
     window: VecDeque<u8>,
+    /// The bytes that the peer has read.
     received: Vec<u8>,
     shut: bool,
     aborted: bool,
     /// The server's end was dropped.
-    gone: bool,
+    dropped: bool,
     interrupted: bool,
-    /// What the peer has sent.
+    /// The bytes that the peer has sent.
     inward: VecDeque<u8>,
     ended: bool,
-    /// The peer reads no more and says nothing more.
+    /// The peer neither reads nor sends any more.
     hung: bool,
     flush: Option<Weak<dyn Flush>>,
-    /// A write has found too little room: the next that there is will be told, once, as a poll does
-    /// that is edge-triggered.
+    /// A write has found too little room. The next room is reported once, like by an edge-triggered poll.
     starved: bool,
     flush_due: bool,
 }
@@ -46,9 +47,9 @@ impl Wire {
         Arc::new(Wire { state: Mutex::default(), changed: Condvar::new(), window, watched })
     }
 
-    /// The server's end.
+    /// Returns the server's end.
     pub(super) fn transport(self: &Arc<Self>) -> Arc<dyn Transport> {
-        Arc::new(End(Arc::clone(self)))
+        Arc::new(ServerEnd(Arc::clone(self)))
     }
 
     pub(super) fn send(&self, data: &[u8]) {
@@ -63,26 +64,26 @@ impl Wire {
         self.change(|state| state.hung = true);
     }
 
-    /// Whether the server has let go of it.
-    pub(super) fn is_gone(&self) -> bool {
-        self.state.lock().gone
+    /// Returns whether the server has dropped its end.
+    pub(super) fn is_dropped(&self) -> bool {
+        self.state.lock().dropped
     }
 
     pub(super) fn received(&self) -> Vec<u8> {
         self.state.lock().received.clone()
     }
 
-    /// The peer, on a thread of its own, which is the reactor too: reads until the connection ends.
+    /// Reads until the connection ends. The calling thread is the peer, and the reactor as well.
     pub(super) fn read_to_end(&self) -> Vec<u8> {
-        self.read_until(|state| state.shut || state.gone)
+        self.read_until(|state| state.shut || state.dropped)
     }
 
-    /// The same, until so many bytes have come or the connection ends.
+    /// Reads until `count` bytes have arrived or the connection ends.
     pub(super) fn read(&self, count: usize) -> Vec<u8> {
-        self.read_until(|state| state.received.len() >= count || state.shut || state.gone)
+        self.read_until(|state| state.received.len() >= count || state.shut || state.dropped)
     }
 
-    fn read_until(&self, done: impl Fn(&State) -> bool) -> Vec<u8> {
+    fn read_until(&self, done: impl Fn(&WireState) -> bool) -> Vec<u8> {
         loop {
             let mut state = self.state.lock();
             while state.window.is_empty() && !state.flush_due && !state.aborted && !done(&state) {
@@ -111,12 +112,12 @@ impl Wire {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut WireState)) {
         change(&mut self.state.lock());
         self.changed.notify_all();
     }
 
-    fn accept(&self, state: &mut State, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn accept(&self, state: &mut WireState, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         if state.aborted || state.shut {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -133,18 +134,16 @@ impl Wire {
 }
 
 /// The server's end of a [`Wire`].
-struct End(Arc<Wire>);
+struct ServerEnd(Arc<Wire>);
 
-impl Transport for End {
-    fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<usize> {
+impl Transport for ServerEnd {
+    fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Received> {
         let mut state = self.0.state.lock();
-        let mut waited = false;
         while state.inward.is_empty() && !state.ended && !state.aborted && !state.interrupted {
-            waited = true;
             match limit.map(|limit| Instant::now() + limit) {
                 None => self.0.changed.wait(&mut state),
                 Some(deadline) if self.0.changed.wait_until(&mut state, deadline).timed_out() => {
-                    return Err(io::ErrorKind::WouldBlock.into());
+                    return Ok(Received::TimedOut);
                 }
                 Some(_) => {}
             }
@@ -152,19 +151,18 @@ impl Transport for End {
         if state.aborted {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        if state.interrupted && !waited {
-            return Err(io::ErrorKind::WouldBlock.into());
+        if state.interrupted {
+            return Ok(Received::Interrupted);
         }
-        // Nothing, for the end or a interrupt.
         let count = state.inward.len().min(buffer.len());
         for (to, from) in buffer.iter_mut().zip(state.inward.drain(..count)) {
             *to = from;
         }
-        Ok(count)
+        Ok(if count == 0 { Received::EndOfInput } else { Received::Bytes(count) })
     }
 
-    /// A peer that reads does so within our patience once the transport was interrupted: waiting has no
-    /// second stage then.
+    /// After an interrupt, a peer that reads at all does so within the time that this call may take.
+    /// Therefore the wait has no second stage then.
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut state = self.0.state.lock();
         loop {
@@ -206,6 +204,18 @@ impl Transport for End {
         }
     }
 
+    fn interrupt(&self, _: Grace) {
+        self.0.change(|state| state.interrupted = true);
+    }
+
+    fn abort(&self) {
+        self.0.change(|state| {
+            state.aborted = true;
+            state.interrupted = true;
+            state.window.clear();
+        });
+    }
+
     fn flush_when_writable(&self, flush: Weak<dyn Flush>) -> bool {
         if self.0.watched {
             self.0.change(|state| {
@@ -216,44 +226,26 @@ impl Transport for End {
         self.0.watched
     }
 
-    fn interrupt(&self, _: bool) {
-        self.0.change(|state| state.interrupted = true);
-    }
-
-    fn is_taken(&self) -> bool {
-        pick(2) == 0
-    }
-
-    fn settle(&self, _: Instant) -> bool {
-        pick(2) == 0
-    }
-
-    fn shut_write(&self) {
-        self.0.change(|state| state.shut = true);
-    }
-
-    fn drain(&self, quiet: Duration, _: Duration) {
+    fn linger(&self, linger: &Linger) {
+        // A slow peer is met at random.
+        let slow = linger.maybe_untaken && pick(2) == 0;
+        let waits = linger.written_lately || slow;
+        if waits {
+            self.0.change(|state| state.shut = true);
+        }
         let mut state = self.0.state.lock();
         loop {
             state.inward.clear();
-            if quiet.is_zero() || state.ended || state.hung || state.aborted {
+            if !waits || state.ended || state.hung || state.aborted {
                 return;
             }
             self.0.changed.wait(&mut state);
         }
     }
-
-    fn abort(&self) {
-        self.0.change(|state| {
-            state.aborted = true;
-            state.interrupted = true;
-            state.window.clear();
-        });
-    }
 }
 
-impl Drop for End {
+impl Drop for ServerEnd {
     fn drop(&mut self) {
-        self.0.change(|state| state.gone = true);
+        self.0.change(|state| state.dropped = true);
     }
 }

@@ -5,7 +5,7 @@
 //! a destructor that hangs is seen, and a slow one delays no other thread.
 //!
 //! An ended thread is joined by the next thread that starts or ends, and at the stop by the thread in
-//! `run`. Such a join waits only for the system, never for user code.
+//! `run`. This join waits only for the system, never for user code.
 
 pub(crate) mod pool;
 
@@ -204,7 +204,7 @@ impl Threads {
     }
 }
 
-/// Reports the end of a thread, whatever happens.
+/// Reports the end of a thread, also after a panic.
 struct End {
     threads: Arc<Threads>,
     id: u64,

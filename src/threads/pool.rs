@@ -1,6 +1,6 @@
 //! The workers: one thread for each client, and a few threads without a client that wait for the next one.
 //!
-//! To start and end a thread costs several times as much as a short connection. Therefore a worker whose
+//! The start and end of a thread cost several times as much as a short connection. Therefore a worker whose
 //! client has gone is parked for [`PARKED_FOR`]. A new client takes a parked worker, or else gets a new
 //! thread. It never waits for a busy worker.
 
@@ -108,7 +108,7 @@ impl Pool {
 
     /// Returns the next job of a parked worker.
     ///
-    /// Not inlined, and neither is `log_panic`. Their frames would lie below that of every idle client, whose
+    /// Not inlined, and neither is `log_panic`. Their frames would lie below that of every idle client. Its
     /// stack would then touch three pages instead of two.
     #[inline(never)]
     fn next(&self, stack: Option<usize>, assignments: &Receiver<Assignment>) -> Assignment {

@@ -1,4 +1,4 @@
-//! The transport over memory, for tests: two bounded pipes, whose far ends belong to the test.
+//! The transport over memory, for tests: two bounded pipes. Their far ends belong to the test.
 //!
 //! The pipe towards the server keeps the borders of the test's writes: each write arrives in one read.
 //! Therefore a test can split its bytes as it likes.

@@ -5,9 +5,8 @@
 //! thread can interrupt such a wait.
 //!
 //! **Read grace.** A read blocks in the system call itself, without a timeout, as in a hand-written
-//! loop: to ask for readiness first would cost a second system call, and a timeout costs a kernel timer,
-//! which is 4 % of a small message. (Outside of Linux the second call is needed, see [`socket`].) Another
-//! thread can end such a wait only by shutting the read side down, and that has a price. Once our own
+//! loop. A question for readiness would cost a second system call. A timeout would cost a kernel timer, which
+//! is 4 % of a small message. (Outside of Linux the second call is needed, see [`socket`].) Another thread can end such a wait only by shutting the read side down, and that has a price. Once our own
 //! end of output is sent too, Linux answers later data of the peer with RST (`tcp_rcv_state_process`;
 //! RFC 1122, 4.2.2.13), and RST destroys the output that has not reached the peer yet. Therefore an
 //! interrupt first grants the reader [`READ_GRACE`](crate::reactor::READ_GRACE) if output may still be
@@ -90,7 +89,7 @@ pub(crate) trait Transport: Send + Sync {
 /// How a read ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
-    /// So many bytes were read, at least one.
+    /// This many bytes were read, at least one.
     Bytes(usize),
     /// The peer has ended its output.
     EndOfInput,
@@ -111,7 +110,7 @@ pub(crate) enum Grace {
     Give,
 }
 
-/// What is known about the output at the end of a connection, and how long the end may take.
+/// The knowledge about the output at the end of a connection, and the time that the end may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Linger {
     /// Something was written within the last second, so the peer may not have received it yet.

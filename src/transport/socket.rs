@@ -105,13 +105,13 @@ impl SocketTransport {
         Ok(())
     }
 
-    /// Waits until the socket is ready for `what`, for at most `limit`, and returns its readiness. The
+    /// Waits until the socket is ready for `events`, for at most `limit`, and returns its readiness. The
     /// result is empty if the limit or a signal came first.
-    fn wait(&self, what: PollFlags, limit: Option<Duration>) -> rustix::io::Result<PollFlags> {
+    fn wait(&self, events: PollFlags, limit: Option<Duration>) -> rustix::io::Result<PollFlags> {
         /// Some systems take poll(2)'s limit as an `int` of milliseconds, which ends at 24 days.
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let limit = limit.and_then(|limit| Timespec::try_from(limit.min(DAY)).ok());
-        let mut polled = [PollFd::new(&self.socket, what)];
+        let mut polled = [PollFd::new(&self.socket, events)];
         match poll(&mut polled, limit.as_ref()) {
             Ok(_) => Ok(polled[0].revents()),
             Err(rustix::io::Errno::INTR) => Ok(PollFlags::empty()),

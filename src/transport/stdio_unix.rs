@@ -36,7 +36,7 @@ pub(crate) struct StdioTransport {
     /// Set by the thread that interrupts, before it wakes the reader. Read by the reader before it waits.
     interrupted: AtomicBool,
     outlet: Outlet,
-    /// Where writers wait for room. Only `abort` interrupts them.
+    /// The place where writers wait for room. Only `abort` interrupts them.
     readiness: Arc<Readiness>,
     /// Set by `abort`, read by writers.
     aborted: AtomicBool,

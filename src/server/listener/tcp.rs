@@ -141,7 +141,7 @@ fn listen(address: SocketAddr, alone: bool, options: &TcpOptions) -> io::Result<
 
 impl TcpListener {
     /// Takes a listener that was bound elsewhere. Another process may hold it, too, so it is only made
-    /// non-blocking. It may have a queue already, whose sockets would not inherit options set now.
+    /// non-blocking. It may have a queue already, and the sockets there would not inherit options set now.
     pub(crate) fn shared(listener: StdListener, options: &TcpOptions) -> io::Result<TcpListener> {
         let domain = Domain::for_address(listener.local_addr()?);
         // An option that the system refuses is an error here, instead of one for each client.
