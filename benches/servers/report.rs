@@ -10,7 +10,7 @@ use crate::options::Options;
 use crate::plots::PLOTS;
 use crate::syscalls::Calls;
 
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches");
+const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
 
 pub(crate) fn folder() -> &'static Path {
     Path::new(FOLDER)

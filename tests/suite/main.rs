@@ -15,9 +15,6 @@ mod corks;
 mod custom_server;
 mod framing;
 mod framing_costs;
-#[cfg(unix)]
-mod framing_python;
-mod framing_splits;
 mod gem;
 mod input;
 mod intervals;

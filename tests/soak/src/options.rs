@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lexopt::{Arg, Parser, ValueExt};
 
 pub(crate) const HELP: &str = "\
-cargo run --release --example soak [-- OPTIONS]
+cargo run --release -p soak [-- OPTIONS]
 
 Soaks the crate in clients that connect, echo, reset, half-close, stall, drip, flood and meet panics.
 

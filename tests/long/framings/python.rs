@@ -1,5 +1,5 @@
 //! A second opinion: decoders in Python, written from the specifications, see the same frames over
-//! TCP and take our encoding for what it is (`tests/framings.py`).
+//! TCP and take our encoding for what it is (`decoders.py`).
 
 use std::process::Command;
 
@@ -90,7 +90,7 @@ fn decoders_in_python_see_the_same_frames() {
         servers.push(format!("framed:{name}={}", framed.local_addr().port()));
     }
     let running = machine.start().unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/framings.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/framings/decoders.py");
     let seed = std::env::var("BACKPORT_SEED").unwrap_or_else(|_| "1".to_owned());
     let output = Command::new("python3").args([script, &seed, "40"]).args(servers).output().unwrap();
     println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """Compares the framings with decoders of their own, written from the specifications:
 
-    framings.py SEED COUNT SPEC=PORT...
+    decoders.py SEED COUNT SPEC=PORT...
 
 Sends COUNT random streams, split at random, to each port, whose server answers with the frames that
-it sees, with each of them encoded, and with what ended the stream. The suite starts it
-(tests/suite/framing_python.rs).
+it sees, with each of them encoded, and with what ended the stream. The test in python.rs starts it.
 
 - content-length: Language Server Protocol 3.17, "Base Protocol": header fields that end with CRLF, an
   empty line, a body of as many bytes as Content-Length says. Fields follow RFC 7230, section 3.2: the

@@ -6,7 +6,7 @@
 
 #![cfg(target_os = "linux")]
 
-#[path = "../support/mod.rs"]
+#[path = "../../support/mod.rs"]
 mod support;
 
 mod host;

@@ -1,7 +1,7 @@
 //! A soak: servers under clients of every bad habit for as long as you like, and whether anything is
 //! left of it in the end. It wants Linux, for it reads /proc.
 //!
-//! Run it:   cargo run --release --example soak -- --seconds 60      (--help tells the rest)
+//! Run it:   cargo run --release -p soak -- --seconds 60      (--help tells the rest)
 //! Stop it:  it ends by itself, with status 0 if all is well
 //!
 //! The servers are in this process, the clients in one that it starts, so that the figures are the
