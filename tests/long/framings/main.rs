@@ -1,13 +1,15 @@
-//! The framings against other decoders and against every split of their bytes.
+//! The framings against other decoders, against every split of their bytes, and what they cost.
 //!
-//! `splits` has generated streams and the corpus of the fuzz targets. `python` has decoders in Python.
+//! - `splits` has generated streams and the corpus of the fuzz targets.
+//! - `python` has decoders in Python.
+//! - `costs` checks that no byte is searched twice.
 
 #[path = "../../support/framings/mod.rs"]
 mod framings;
-#[cfg(unix)]
 #[path = "../../support/mod.rs"]
 mod support;
 
+mod costs;
 #[cfg(unix)]
 mod python;
 mod splits;

@@ -2,6 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::fs;
