@@ -1,25 +1,12 @@
 //! The table, as Markdown.
 
-use std::fs;
-use std::io;
-use std::path::Path;
-
 use crate::experiment::{Line, Target};
-use crate::measure::{Outcome, Spread};
 use crate::options::Options;
+use crate::outcome::{Outcome, Spread};
 use crate::plots::PLOTS;
 use crate::syscalls::Calls;
 
-const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
-
-pub(crate) fn folder() -> &'static Path {
-    Path::new(FOLDER)
-}
-
-pub(crate) fn write(text: &str) -> io::Result<()> {
-    fs::write(folder().join("RESULTS.md"), text)
-}
-
+/// Returns the whole of `RESULTS.md`.
 pub(crate) fn text(
     outcomes: &[Outcome],
     calls: &[Calls],
@@ -126,7 +113,7 @@ fn judge(line: &Line, ours: Option<Spread>, ratio: Option<Spread>) -> (String, &
     (target, reached)
 }
 
-/// Three digits, more only of whole numbers.
+/// Writes three digits. A number of more digits is rounded to a whole one.
 fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),

@@ -1,8 +1,9 @@
-//! A hostile crowd: how long healthy clients wait for an answer while others stall, drip and reset.
+//! Healthy clients that wait for answers while hostile ones stall, drip and reset.
 //!
-//! The others do what a server meets, not all that a CPU can do: who drips sends a byte each 10 ms, and
-//! who resets does so at random, after 100 ms on average. They work on another CPU where there is
-//! one, as they would in the world; their share of the server's CPU is what is looked at.
+//! The hostile clients do as much as clients in the world do, and not as much as a CPU can. A dripping
+//! client sends a byte each 10 ms. A resetting client resets its connection at random, after 100 ms on
+//! average. The hostile clients run on another CPU if there is one, as they do in the world. The figures
+//! show their share of the server's CPU.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,61 +17,26 @@ use nix::sched::{sched_getaffinity, sched_setaffinity, CpuSet};
 use nix::unistd::Pid;
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::experiment::{Contender, Experiment, Line, Target};
-use crate::load::crowd::Crowd;
-use crate::load::{histogram, micros_at, record, Metrics, MESSAGE};
-use crate::options::Options;
+use super::crowd::Crowd;
+use super::{histogram, micros_at, record, Metrics, MESSAGE};
 use crate::peers::{Kind, Peer};
 use crate::server::Server;
 
-/// How many there are of each sort.
-const EACH: usize = 50;
+/// The number of clients of each sort.
+pub(crate) const EACH: usize = 50;
 const DRIP: Duration = Duration::from_millis(10);
-/// The longest that a connection lasts until its client resets it, in milliseconds.
+/// The longest time until a client resets its connection, in milliseconds.
 const RESET: u64 = 200;
-/// How often a healthy client has something to say, when it takes its time.
+/// The pause between two messages of healthy clients that are not busy.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What the healthy clients do for a while, and how long they wait for their answers.
-type Load = fn(SocketAddr, Duration) -> io::Result<Histogram<u64>>;
+/// The load of the healthy clients. It returns how long they waited for their answers.
+pub(crate) type Load = fn(SocketAddr, Duration) -> io::Result<Histogram<u64>>;
 
-/// The healthy clients as busy as they can be, and in no hurry; alone, and with the others.
-pub(crate) fn experiments(options: &Options) -> [Experiment; 2] {
-    // Of a hundred answers one is the slowest hundredth, which says little.
-    let span = options.span() * 5;
-    let line = |what: &str, metric, target| {
-        let title = format!("{EACH} clients while {EACH} stall, {EACH} drip, {EACH} reset: {what}");
-        Line { title, metric, unit: "µs", target }
-    };
-    let experiment = |name: &str, how: &str, load: Load, p99| {
-        let contender = |label, peer, hostile| Contender {
-            label,
-            run: Box::new(move || measure(peer, hostile, load, span)),
-        };
-        Experiment {
-            name: name.to_owned(),
-            rounds: options.rounds(),
-            contenders: vec![
-                contender("backport, without the others", Peer::Backport, false),
-                contender("std loop", Peer::Std, true),
-                contender("backport", Peer::Backport, true),
-            ],
-            lines: vec![
-                line(&format!("p99 latency, {how}"), "p99", p99),
-                line(&format!("median latency, {how}"), "p50", Target::Compared),
-            ],
-            at: None,
-        }
-    };
-    [
-        experiment("hostile-busy", "a message after another", busy, Target::Ratio(3.0)),
-        // Without the others the CPU is idle then: what is compared is any work at all with none.
-        experiment("hostile-unhurried", "a message each 50 ms", unhurried, Target::Ratio(3.0)),
-    ]
-}
-
+/// Runs the load of the healthy clients, with or without the hostile ones.
+///
 /// `p50`, `p99`: of the microseconds until a healthy client has its answer.
-fn measure(peer: Peer, hostile: bool, load: Load, span: Duration) -> io::Result<Metrics> {
+pub(crate) fn healthy(peer: Peer, hostile: bool, load: Load, span: Duration) -> io::Result<Metrics> {
     let server = Server::start(peer, Kind::Echo)?;
     let hostile = if hostile { Some(Hostile::start(server.address)?) } else { None };
     let latency = load(server.address, span)?;
@@ -80,13 +46,15 @@ fn measure(peer: Peer, hostile: bool, load: Load, span: Duration) -> io::Result<
     Ok(vec![("p50", micros_at(&latency, 0.50)), ("p99", micros_at(&latency, 0.99))])
 }
 
-fn busy(address: SocketAddr, span: Duration) -> io::Result<Histogram<u64>> {
+/// Each client sends its next message as soon as it has an answer.
+pub(crate) fn busy(address: SocketAddr, span: Duration) -> io::Result<Histogram<u64>> {
     let mut crowd = Crowd::connect(address, EACH)?;
     crowd.exchange(EACH, &MESSAGE, span / 10)?;
     Ok(crowd.exchange(EACH, &MESSAGE, span)?.latency)
 }
 
-fn unhurried(address: SocketAddr, span: Duration) -> io::Result<Histogram<u64>> {
+/// The clients take turns, so that each one sends a message each [`PAUSE`].
+pub(crate) fn unhurried(address: SocketAddr, span: Duration) -> io::Result<Histogram<u64>> {
     let mut crowd = Crowd::connect(address, EACH)?;
     let mut latency = histogram()?;
     let (mut next, end) = (Instant::now(), Instant::now() + span);
@@ -101,14 +69,14 @@ fn unhurried(address: SocketAddr, span: Duration) -> io::Result<Histogram<u64>> 
     Ok(latency)
 }
 
-/// The others, on a thread of their own until they are stopped.
+/// The hostile clients. A thread drives them until they are stopped.
 struct Hostile {
     word: Sender<()>,
     thread: JoinHandle<io::Result<()>>,
 }
 
 impl Hostile {
-    /// All of them are there and at it when this returns.
+    /// Returns when all of them are connected and have begun.
     fn start(address: SocketAddr) -> io::Result<Hostile> {
         let stalled = (0..EACH).map(|_| stall(address)).collect::<io::Result<Vec<_>>>()?;
         let drips = (0..EACH).map(|nth| Dripper::start(address, nth)).collect::<io::Result<Vec<_>>>()?;
@@ -153,7 +121,7 @@ fn pester(
     }
 }
 
-/// Has this thread run on any CPU but the one that the benchmark is pinned to, if there is one.
+/// Moves this thread to the CPUs that the benchmark is not pinned to, if there are any.
 fn leave_this_cpu() -> io::Result<()> {
     let ours = sched_getaffinity(Pid::from_raw(0))?;
     let mut others = CpuSet::new();
@@ -163,7 +131,7 @@ fn leave_this_cpu() -> io::Result<()> {
         }
     }
     match sched_setaffinity(Pid::from_raw(0), &others) {
-        // sched_setaffinity(2): there is no other.
+        // sched_setaffinity(2): there is no other CPU.
         Ok(()) | Err(Errno::EINVAL) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -210,7 +178,7 @@ impl Dripper {
     }
 }
 
-/// A client that asks, and resets the connection whatever the answer: at its drop.
+/// A client that sends a message and resets the connection when it is dropped.
 struct Resetter {
     _stream: TcpStream,
     end: Instant,
