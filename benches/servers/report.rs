@@ -47,10 +47,11 @@ pub(crate) fn text(
 }
 
 const EXPLANATION: &str = "\
-CPU time is the server's, user and system, by its process clock. The measure is a hand-written `std::net` loop \
-(a thread per connection, a buffer of 64 KiB, nodelay) and the rival is tokio (its default runtime, the same \
-buffer, nodelay), where nothing else is said. Figures are medians of the rounds; the contenders take turns, each \
-with a fresh process, and ratios are made within a round: the median, and the quartiles in brackets.\n\n";
+CPU time is the user and system time of the server process, by its process clock. If a row does not say otherwise, \
+the measure is a hand-written `std::net` loop (a thread per connection, a buffer of 64 KiB, nodelay), and the rival \
+is tokio (its default runtime, the same buffer, nodelay). Figures are medians of the rounds. The contenders take \
+turns, and each turn has a fresh process. A ratio is made within a round. The table shows the median of the ratios, \
+with their quartiles in brackets.\n\n";
 
 fn arguments(options: &Options) -> String {
     let mut words: Vec<String> = options.filters.clone();

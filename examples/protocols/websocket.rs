@@ -1,10 +1,10 @@
-//! A WebSocket echo: the `tungstenite` crate on a client's stream. Each message comes back.
+//! A WebSocket server that sends each message back. The `tungstenite` crate runs on a client's stream.
 //!
-//! Run it:      cargo run --example websocket     (or on another address: … websocket localhost:9000)
-//! Talk to it:  python3 -m websockets ws://localhost:8000     (pip install websockets)
+//! Run it:      cargo run -p protocol-examples --example websocket   (on another address: add localhost:9000)
+//! Talk to it:  python3 -m websockets ws://localhost:8000     (after pip install websockets)
 //!              or in a browser's console: s = new WebSocket("ws://localhost:8000");
 //!              s.onmessage = m => console.log(m.data); s.onopen = () => s.send("hi")
-//! Stop it:     Ctrl-C; every peer gets a close frame
+//! Stop it:     press Ctrl-C; each peer gets a close frame
 
 use backport::{Adapter, Backport, Client, Closing, Input, Result};
 use tungstenite::error::ProtocolError;
@@ -13,12 +13,12 @@ use tungstenite::protocol::frame::{coding::CloseCode, CloseFrame, Frame};
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{accept_with_config, Error};
 
-/// The most that a peer may make us keep.
+/// The largest message in bytes. It bounds the memory that a peer can take.
 const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
 
 #[derive(Default)]
 struct Echo {
-    /// The handshake is over: from here on there are frames.
+    /// Set when the handshake is finished, after which only frames are sent.
     open: bool,
 }
 
@@ -36,15 +36,15 @@ impl Adapter for Echo {
         loop {
             match socket.read() {
                 Ok(message) if message.is_text() || message.is_binary() => socket.send(message)?,
-                // The next read answers: to a ping with a pong, to a close frame with another.
+                // The next read answers a ping with a pong, and a close frame with another one.
                 Ok(_) => {}
-                // The peer has left, with a close frame or without.
+                // The peer has closed the connection, with a close frame or without.
                 Err(
                     Error::ConnectionClosed | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake),
                 ) => {
                     return Ok(());
                 }
-                // Also when the machine stops; `closing` learns the reason.
+                // A stop of the machine ends here too. `closing` gets the reason.
                 Err(error) => return Err(error.into()),
             }
         }
@@ -60,7 +60,7 @@ impl Adapter for Echo {
     }
 }
 
-/// What to tell the peer (RFC 6455, section 7.4.1), unless it knows.
+/// Returns the status code for the peer (RFC 6455, section 7.4.1), or `None` if the peer needs none.
 fn close_code(reason: &Closing) -> Option<CloseCode> {
     match reason {
         Closing::Stopping => Some(CloseCode::Away),
@@ -78,7 +78,8 @@ fn main() -> Result {
     env_logger::init();
     let address = std::env::args().nth(1).unwrap_or("localhost:8000".to_owned());
     Backport::run(|machine| {
-        machine.prepare_tcp_server(address, Echo::default)?;
+        let server = machine.prepare_tcp_server(address, Echo::default)?;
+        println!("listening on {}", server.local_addr());
         Ok(())
     })
 }

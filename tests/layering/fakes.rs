@@ -13,7 +13,7 @@ fn circles(files: &[(&str, &str)]) -> Vec<String> {
     faults(files).iter().map(|fault| fault.lines().next().unwrap_or_default().to_owned()).collect()
 }
 
-/// A crate of `low`, whose source is given, and of `high`, which imports from it.
+/// The circles of a crate with a given source of `low`, and with `high`, which imports from `low`.
 fn low_below_high(low: &str) -> Vec<String> {
     circles(&[
         ("lib.rs", "mod high; mod low; pub use crate::high::High;"),

@@ -208,7 +208,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Marks the files of a module of tests as seen. Nobody reads them.
+    /// Marks the files of a module of tests as seen. They are not read.
     fn mark_test_files(&mut self) {
         let stem = format!("{}{}", self.folders.1, self.peek(1));
         let (file, folder) = (format!("{stem}.rs"), format!("{stem}/"));
@@ -242,7 +242,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads the tree of a `use`. `public` is `None` within a function, whose names nobody else sees.
+    /// Reads the tree of a `use`. `public` is `None` within a function, because its names stay there.
     fn imports(&mut self, module: &Names, prefix: &Names, public: Option<bool>) {
         let (mut path, mut line) = (prefix.clone(), 0);
         let (mut name, mut glob, mut group) = (None, false, false);

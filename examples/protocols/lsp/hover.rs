@@ -1,19 +1,19 @@
-//! What the server says about a place in a text.
+//! The description of a place in a text.
 
 use lsp_types::{Hover, HoverContents, MarkupContent, MarkupKind, Position};
 
 use crate::text::{byte_at, lines, range, words};
 
-/// Of a word, how often and where it stands; of another character, which it is.
+/// Describes the word at a place by its number and its lines, or any other character by its code.
 pub(crate) fn hover(text: &str, position: Position) -> Option<Hover> {
     let number = usize::try_from(position.line).ok()?;
     let line = lines(text).nth(number)?;
     let byte = byte_at(line, position.character);
     let (bytes, said) = match words(line).find(|word| word.contains(&byte)) {
-        Some(word) => (word.clone(), tell_word(text, &line[word])),
+        Some(word) => (word.clone(), describe_word(text, &line[word])),
         None => {
             let character = line[byte..].chars().next()?;
-            (byte..byte + character.len_utf8(), tell_character(character))
+            (byte..byte + character.len_utf8(), describe_character(character))
         }
     };
     Some(Hover {
@@ -22,7 +22,7 @@ pub(crate) fn hover(text: &str, position: Position) -> Option<Hover> {
     })
 }
 
-fn tell_word(text: &str, word: &str) -> String {
+fn describe_word(text: &str, word: &str) -> String {
     let mut count = 0;
     let mut places: Vec<String> = Vec::new();
     for (line, number) in lines(text).zip(1_usize..) {
@@ -36,7 +36,7 @@ fn tell_word(text: &str, word: &str) -> String {
     format!("{word}: {count} × in this text, {noun} {}", places.join(", "))
 }
 
-fn tell_character(character: char) -> String {
+fn describe_character(character: char) -> String {
     let (code, utf8, utf16) = (u32::from(character), character.len_utf8(), character.len_utf16());
     format!("U+{code:04X}: {utf8} bytes in UTF-8, {utf16} units in UTF-16")
 }

@@ -1,4 +1,4 @@
-//! What the server marks in a text.
+//! The details in a text that are easily overlooked.
 
 use lsp_types::{Diagnostic, DiagnosticSeverity};
 
@@ -40,7 +40,8 @@ fn lint_line(number: usize, line: &str) -> Vec<Diagnostic> {
     found
 }
 
-/// Why a text with this character may not be what it looks like (CVE-2021-42574, «Trojan Source»).
+/// Returns the reason why a text with this character may differ from its looks (CVE-2021-42574, «Trojan
+/// Source»).
 fn disguise(character: char) -> Option<&'static str> {
     match character {
         '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => Some("changes the order in which text is shown"),

@@ -1,5 +1,5 @@
-//! One client of the language server: JSON-RPC, and the order of a session (specification 3.17, «Base
-//! Protocol» and «Server lifecycle»).
+//! One client of the language server: JSON-RPC, and the order of a session. The specification 3.17 has
+//! both under «Base Protocol» and «Server lifecycle».
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,10 +26,10 @@ const METHOD_NOT_FOUND: i32 = -32601;
 const INVALID_PARAMS: i32 = -32602;
 const SERVER_NOT_INITIALIZED: i32 = -32002;
 
-/// What to answer a request with: a result, or a code and a message.
+/// The answer to a request: a result, or a code and a message.
 type Answer = Result<Value, (i32, String)>;
 
-/// How far a session has come.
+/// The stage of a session.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Stage {
     #[default]
@@ -43,12 +43,12 @@ pub(crate) struct Server {
     stage: Stage,
     /// The texts that the editor has open, by URI.
     texts: HashMap<String, String>,
-    /// Set when the client ends without having asked for a shutdown.
+    /// Set if the client ends and did not ask for a shutdown before.
     failed: Arc<AtomicBool>,
 }
 
 impl Adapter for Server {
-    /// A message, whole: the framing sees to that.
+    /// Gets one whole message, because the adapter is framed.
     fn receiving(&mut self, client: &Client, message: &[u8]) -> Result {
         let mut message: Value = match serde_json::from_slice(message) {
             Ok(message) => message,
@@ -61,7 +61,7 @@ impl Adapter for Server {
                 reply(client, id.clone(), answer)
             }
             (Some(Value::String(method)), None) => self.notification(client, method, params),
-            // An answer, though this server asks nothing.
+            // This is an answer. The server asks nothing, so it ignores it.
             (None, Some(_)) if message.get("result").or(message.get("error")).is_some() => Ok(()),
             _ => reply(client, Value::Null, Err((INVALID_REQUEST, "this is no message".to_owned()))),
         }
@@ -101,8 +101,8 @@ impl Server {
         }
     }
 
-    /// Notifications are never answered; those that are unknown (`$/cancelRequest` too, since every
-    /// request is answered at once) or out of turn are ignored.
+    /// Handles a notification, which is never answered. Unknown notifications are ignored, and those that
+    /// come out of turn. `$/cancelRequest` is one of them, because each request is answered at once.
     fn notification(&mut self, client: &Client, method: &str, params: Value) -> Result {
         match (self.stage, method) {
             (_, Exit::METHOD) => client.close(),
@@ -114,7 +114,7 @@ impl Server {
             (Stage::Initialized, DidChangeTextDocument::METHOD) => {
                 let Some(changed) = read::<DidChangeTextDocument>(params) else { return Ok(()) };
                 let document = changed.text_document;
-                // Each is the whole text, as the capabilities ask for; the last one counts.
+                // Each change is the whole text, as the capabilities ask for. The last one counts.
                 if let Some(change) = changed.content_changes.into_iter().last() {
                     self.check(client, document.uri, Some(document.version), change.text)?;
                 }
@@ -129,7 +129,7 @@ impl Server {
         Ok(())
     }
 
-    /// Keeps a text, and tells what there is to say about it.
+    /// Keeps a text and publishes its diagnostics.
     fn check(&mut self, client: &Client, uri: Uri, version: Option<i32>, text: String) -> Result {
         let diagnostics = lint::lint(&text);
         self.texts.insert(uri.as_str().to_owned(), text);
@@ -154,7 +154,7 @@ fn capabilities() -> InitializeResult {
     }
 }
 
-/// What came with a notification, or `None`, with a line in the log, if it was something else.
+/// Returns the parameters of a notification. If they do not fit it, logs that and returns `None`.
 fn read<N: Notification>(params: Value) -> Option<N::Params> {
     serde_json::from_value(params)
         .inspect_err(|error| log::warn!("{} ignored: {}", N::METHOD, error.to_string().escape_debug()))

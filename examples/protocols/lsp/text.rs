@@ -1,21 +1,21 @@
-//! Lines, and positions in them as the protocol counts: in units of UTF-16 (specification 3.17,
-//! «Text Documents» and «Position»).
+//! Lines, and positions in them. The protocol counts in units of UTF-16 (specification 3.17, «Text
+//! Documents» and «Position»).
 
 use lsp_types::{Position, Range};
 
-/// The lines, without their ends: CRLF, LF, or CR alone.
+/// Returns the lines without their ends. An end is CRLF, LF, or CR alone.
 pub(crate) fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
 }
 
-/// The range of `bytes` in the line of that number.
+/// Returns the range of `bytes` in the line of that number.
 pub(crate) fn range(number: usize, line: &str, bytes: std::ops::Range<usize>) -> Range {
     let position = |byte| Position::new(to_u32(number), to_u32(line[..byte].encode_utf16().count()));
     Range::new(position(bytes.start), position(bytes.end))
 }
 
-/// The byte of the line at which the character begins that is `units` from its start; its end, if it
-/// is shorter. Half of a character counts as the whole.
+/// Returns the first byte of the character that is `units` from the start of the line. In a shorter line
+/// that is the end of the line. A position within a character counts as its start.
 pub(crate) fn byte_at(line: &str, units: u32) -> usize {
     let mut seen = 0;
     for (byte, character) in line.char_indices() {
@@ -27,7 +27,7 @@ pub(crate) fn byte_at(line: &str, units: u32) -> usize {
     line.len()
 }
 
-/// The words of a line, as ranges of bytes.
+/// Returns the words of a line, as ranges of bytes.
 pub(crate) fn words(line: &str) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
     let mut rest = 0;
     std::iter::from_fn(move || {

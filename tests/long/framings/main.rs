@@ -1,4 +1,4 @@
-//! The framings against other decoders, against every split of their bytes, and what they cost.
+//! The framings against other decoders, against every split of their bytes, and their costs.
 //!
 //! - `splits` has generated streams and the corpus of the fuzz targets.
 //! - `python` has decoders in Python.

@@ -1,4 +1,4 @@
-//! What the system knows about this process.
+//! The figures of this process that the system counts.
 
 use std::fmt;
 use std::fs;

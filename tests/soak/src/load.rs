@@ -1,4 +1,4 @@
-//! The process of the clients: threads that visit the servers until its standard input ends.
+//! The process of the clients. Its threads visit the servers until its standard input ends.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -12,14 +12,14 @@ use crate::options::Options;
 use crate::random::Random;
 use crate::visits::{Visitor, VISITS};
 
-/// What one client has done: how often what, and what went wrong.
+/// The visits of one client by their names, and their faults.
 #[derive(Default)]
 struct Diary {
     visits: BTreeMap<&'static str, u64>,
     faults: Vec<String>,
 }
 
-/// The whole process; what went wrong.
+/// Runs the whole process. Returns the faults.
 pub(crate) fn run(addresses: [SocketAddr; 3], options: &Options) -> io::Result<Vec<String>> {
     let (word, stop) = bounded::<()>(0);
     let pause = Duration::from_secs(1) * options.clients / options.rate;
@@ -44,11 +44,11 @@ pub(crate) fn run(addresses: [SocketAddr; 3], options: &Options) -> io::Result<V
     Ok(all.faults)
 }
 
-/// One client's life: a visit each `pause` at most.
+/// Visits the servers until the stop, once in each `pause` at most.
 fn visit(mut visitor: Visitor, pause: Duration, stop: &Receiver<()>) -> Diary {
     let mut diary = Diary::default();
     let all = VISITS.iter().map(|visit| visit.weight).sum::<usize>();
-    // Not all at once.
+    // The clients do not start at the same time.
     let mut next = Instant::now() + visitor.random.millis(0..=pause.as_millis() as usize);
     while stop.recv_deadline(next).is_err_and(|error| error.is_timeout()) {
         next += pause;
@@ -63,7 +63,7 @@ fn visit(mut visitor: Visitor, pause: Duration, stop: &Receiver<()>) -> Diary {
         if let Err(error) = (visit.run)(&mut visitor) {
             diary.faults.push(format!("{}: {error}", visit.name));
         }
-        // What a long visit has missed is not made up for.
+        // The visits that a long one has delayed are skipped.
         next = next.max(Instant::now());
     }
     diary

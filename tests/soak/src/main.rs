@@ -1,12 +1,11 @@
-//! A soak: servers under clients of every bad habit for as long as you like, and whether anything is
-//! left of it in the end. It wants Linux, for it reads /proc.
+//! A soak: servers under badly behaved clients for as long as you like. In the end it checks that no
+//! memory, no thread and no descriptor is left over. It needs Linux, because it reads /proc.
 //!
-//! Run it:   cargo run --release -p soak -- --seconds 60      (--help tells the rest)
-//! Stop it:  it ends by itself, with status 0 if all is well
+//! Run it:   cargo run --release -p soak -- --seconds 60      (--help lists the other options)
+//! Stop it:  it ends by itself, with status 0 if nothing is wrong; to stop it sooner, press Ctrl-C
 //!
-//! The servers are in this process, the clients in one that it starts, so that the figures are the
-//! servers' alone. A short load comes first; what it leaves behind, with everyone gone, is what the
-//! end is compared with.
+//! The servers are in this process. The clients are in a process that it starts, so the figures are those
+//! of the servers alone. A short load comes first. The figures after it are compared with those at the end.
 
 #[cfg(target_os = "linux")]
 mod figures;

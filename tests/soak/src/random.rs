@@ -1,4 +1,4 @@
-//! Numbers that a seed decides: SplitMix64 (Steele, Lea and Flood, 2014).
+//! Random numbers from a seed, by SplitMix64 (Steele, Lea and Flood, 2014).
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// `nth` of as many as one likes from one seed.
+    /// Returns the generator of that number for a seed. Each number gives other random numbers.
     pub(crate) fn new(seed: u64, nth: u32) -> Random {
         Random(seed ^ (u64::from(nth) + 1).wrapping_mul(0xa076_1d64_78bd_642f))
     }

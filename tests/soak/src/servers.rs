@@ -1,5 +1,5 @@
-//! The servers that are soaked: an echo, one that tells everyone the news, and one whose adapters
-//! panic, fail and close.
+//! The servers: an echo, one that broadcasts news to all clients, and one whose adapters panic, fail and
+//! close.
 
 use std::net::SocketAddr;
 use std::panic;
@@ -11,13 +11,14 @@ use backport::{Adapter, Client, Closing, Machine, MachineStats, Result, Running,
 
 use crate::tally::{count, Tally};
 
-/// In the message of every panic and error that belongs here.
+/// Each panic and each error that is made on purpose has this in its message.
 pub(crate) const ON_PURPOSE: &str = "on purpose";
-/// Bytes of a record of the news: all the same, and one more than in the record before.
+/// The length of a record of the news. Its bytes are all the same, and one more than those of the record
+/// before.
 pub(crate) const NEWS: usize = 32 * 1024;
 
 const NEWS_EVERY: Duration = Duration::from_millis(25);
-/// How often the echo server takes a break from accepting, and how long that is.
+/// The time between two pauses in which the echo server accepts no client, and the length of a pause.
 const BREAK_EVERY: Duration = Duration::from_secs(3);
 const BREAK: Duration = Duration::from_millis(200);
 
@@ -29,7 +30,7 @@ pub(crate) struct Servers {
     running: Running,
 }
 
-/// Starts them. Once in a process, since the log and the panic hook are the process's.
+/// Starts the servers. A process can do this once, because it has one logger and one panic hook.
 pub(crate) fn start(clients: u32) -> Result<Servers> {
     let tally: Arc<Tally> = Arc::default();
     listen_to_the_log(&tally);
@@ -41,7 +42,7 @@ pub(crate) fn start(clients: u32) -> Result<Servers> {
         TcpServer::new("127.0.0.1:0", move || {
             watch.around(backport::receiving(|client, data| Ok(client.write(data)?)))
         })
-        // So few that clients have to wait for a place now and then.
+        // The limit is low, so that clients sometimes have to wait.
         .max_clients(clients as usize / 2 + 1)
         .write_timeout(Duration::from_secs(1))
         .idle_timeout(Duration::from_secs(10)),
@@ -75,7 +76,7 @@ pub(crate) fn start(clients: u32) -> Result<Servers> {
 }
 
 impl Servers {
-    /// Where the clients find them; [`crate::visits`] relies on the order.
+    /// The addresses, in the order that [`crate::visits`] expects.
     pub(crate) fn addresses(&self) -> [SocketAddr; 3] {
         [self.echo.local_addr(), self.news.local_addr(), self.faulty.local_addr()]
     }
@@ -84,7 +85,7 @@ impl Servers {
         self.running.machine().stats()
     }
 
-    /// Whether some were cut off for not reading their news.
+    /// Returns `true` if a client was cut off because it did not read the news.
     pub(crate) fn cut_off(&self) -> bool {
         self.news.stats().too_slow > 0
     }
@@ -139,7 +140,7 @@ impl Adapter for Faulty {
     }
 
     fn closing(&mut self, client: &Client, _: &Closing) {
-        // A last word, to those who can still hear it.
+        // Last words, for a peer that can still get them.
         drop(client.write(b"goodbye"));
         assert!(self.0 != Fault::PanicInClosing, "{ON_PURPOSE}: in closing");
     }
@@ -151,7 +152,7 @@ impl Drop for Faulty {
     }
 }
 
-/// A panic's payload whose drop panics.
+/// The payload of a panic. Its drop panics.
 struct Grenade;
 
 impl Drop for Grenade {
@@ -160,7 +161,7 @@ impl Drop for Grenade {
     }
 }
 
-/// Panics on purpose print nothing; any other is a fault.
+/// Counts each panic as a fault, except for those on purpose, which print nothing.
 fn listen_to_panics(tally: &Arc<Tally>) {
     let (usual, tally) = (panic::take_hook(), Arc::clone(tally));
     panic::set_hook(Box::new(move |info| {

@@ -1,4 +1,4 @@
-//! The course of a soak: a load to get warm, the load, and a look at what is left of it.
+//! The course of a soak: a load to warm up, the load itself, and a comparison of the figures after both.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -12,25 +12,26 @@ use crate::figures::Figures;
 use crate::options::Options;
 use crate::servers::{self, Servers};
 
-/// How much more may be resident in the end, in KiB.
+/// The growth of resident memory that is allowed, in KiB.
 const DRIFT: u64 = 1024;
-/// How long it must be still before the figures are taken (workers wait for 1 s), and how long that
-/// may take (a close waits for its peer for 5 s at most).
+/// The figures are taken when they have not changed for this time. It is longer than the 1 s that workers
+/// wait for the next client.
 const STILL: Duration = Duration::from_secs(3);
+/// The longest time until the figures are taken. It is longer than the 5 s that a close waits for its peer.
 const SETTLING: Duration = Duration::from_secs(20);
-/// How often the progress is looked at.
+/// The time between two updates of the progress.
 const LOOK: Duration = Duration::from_millis(500);
-/// How many lines tell of it in all.
+/// The number of lines that report the progress.
 const LINES: u32 = 12;
 
-/// The allocator's name for it, in the GNU C library: mallopt(3).
+/// The variable for the number of arenas of the GNU C library: mallopt(3).
 const ARENAS: &str = "MALLOC_ARENA_MAX";
 
-/// The whole process; what is wrong.
+/// Runs the whole process. Returns the faults.
 pub(crate) fn run(options: &Options) -> io::Result<Vec<String>> {
-    // Its allocator gives threads up to eight arenas a CPU, and what is freed in one is of no use in
-    // another: with threads that come and go, each grows to its own peak in hours, and that hides a
-    // leak of ours. With one arena, memory that was given back is used again.
+    // The allocator has up to eight arenas for each CPU, and memory that is freed in one is not used by
+    // another. Threads come and go here, so each arena would grow to its own peak for hours and hide a leak.
+    // With a single arena, freed memory is used again.
     if std::env::var_os(ARENAS).is_none() {
         let arguments = std::env::args_os().skip(1);
         let again = Command::new(std::env::current_exe()?).args(arguments).env(ARENAS, "1").exec();
@@ -41,9 +42,9 @@ pub(crate) fn run(options: &Options) -> io::Result<Vec<String>> {
     let servers = servers::start(options.clients).map_err(io::Error::other)?;
     let mut faults = Vec::new();
 
-    println!("getting warm");
+    println!("warming up");
     let warm = warm_up(options.time);
-    // Faster, so that what is kept of the busiest moment (stacks above all) is kept already.
+    // This load is faster, so that the memory of the busiest moment is taken before the first figures.
     let rate = options.rate.saturating_mul(3);
     load(&servers, &Options { time: warm, rate, ..options.clone() }, false, &mut faults)?;
     let start = settle(&servers)?;
@@ -69,7 +70,7 @@ pub(crate) fn run(options: &Options) -> io::Result<Vec<String>> {
     Ok(faults)
 }
 
-/// Long enough for every part to have been used and every thread's memory to have been touched.
+/// Returns a time in which each part is used and the memory of each thread is touched.
 fn warm_up(time: Duration) -> Duration {
     (time / 5).clamp(Duration::from_secs(5), Duration::from_secs(60))
 }
@@ -90,7 +91,7 @@ fn compare(start: Figures, end: Figures) -> Vec<String> {
     faults
 }
 
-/// Runs a load for its time, and waits until it has gone.
+/// Runs a load for its time, and waits until its process has ended.
 fn load(servers: &Servers, options: &Options, tell: bool, faults: &mut Vec<String>) -> io::Result<()> {
     let mut clients = Clients::start(servers, options)?;
     let style = ProgressStyle::with_template("{elapsed_precise} {bar:40} {msg}");
@@ -115,7 +116,7 @@ fn load(servers: &Servers, options: &Options, tell: bool, faults: &mut Vec<Strin
     Ok(())
 }
 
-/// Waits until the clients have gone, and nothing has changed any more for a while.
+/// Waits until no client is left and the figures stay the same.
 fn settle(servers: &Servers) -> io::Result<Figures> {
     let (start, mut last, mut since) = (Instant::now(), Figures::now()?, Instant::now());
     loop {
@@ -130,7 +131,7 @@ fn settle(servers: &Servers) -> io::Result<Figures> {
     }
 }
 
-/// The process of the clients; killed if it is dropped while it runs.
+/// The process of the clients. It is killed if this is dropped while it runs.
 struct Clients(Child);
 
 impl Clients {
@@ -148,7 +149,7 @@ impl Clients {
         Ok(self.0.try_wait()?.is_none())
     }
 
-    /// Sends them home. Whether they are content.
+    /// Stops the clients. Returns `true` if they saw no fault.
     fn leave(mut self) -> io::Result<bool> {
         drop(self.0.stdin.take());
         Ok(self.0.wait()?.success())
@@ -157,7 +158,7 @@ impl Clients {
 
 impl Drop for Clients {
     fn drop(&mut self) {
-        // They have gone already, unless something else has failed.
+        // The process has ended already, unless something else has failed.
         if matches!(self.0.try_wait(), Ok(None)) {
             drop(self.0.kill());
         }

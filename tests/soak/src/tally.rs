@@ -1,4 +1,4 @@
-//! What the servers' own code has seen, to hold against what the crate says.
+//! Counts of the servers' own code, which are compared with those of the crate.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -14,19 +14,19 @@ pub(crate) struct Tally {
     closed: AtomicU64,
     made: AtomicU64,
     dropped: AtomicU64,
-    /// Factories that panicked: clients without an adapter.
+    /// The factories that panicked. Their clients have no adapter.
     pub(crate) unmade: AtomicU64,
     too_slow: AtomicU64,
     idle: AtomicU64,
     failed: AtomicU64,
     panicked: AtomicU64,
     records: AtomicU64,
-    /// What must not be, in words; the first few.
+    /// The first few faults, in words.
     wrong: Mutex<Vec<String>>,
 }
 
 impl Tally {
-    /// Puts a watch around an adapter.
+    /// Returns the adapter with counters around its callbacks.
     pub(crate) fn around<A: Adapter>(self: &Arc<Self>, adapter: A) -> Tallied<A> {
         count(&self.made);
         Tallied { adapter, tally: Arc::clone(self), opened: false, closed: false }
@@ -39,7 +39,7 @@ impl Tally {
         }
     }
 
-    /// A record of the log.
+    /// Checks a record of the log.
     pub(crate) fn record(&self, record: &log::Record<'_>) {
         count(&self.records);
         let text = record.args().to_string();
@@ -56,7 +56,7 @@ impl Tally {
         read(&self.records)
     }
 
-    /// What does not add up, now that everyone has gone.
+    /// Returns the faults, and the counts that differ though no client is left.
     pub(crate) fn faults(&self, stats: &backport::ServerStats) -> Vec<String> {
         let mut faults = self.wrong.lock().clone();
         let mut same = |what: &str, one: u64, other: u64| {
@@ -78,7 +78,7 @@ impl Tally {
     }
 }
 
-/// An adapter that is watched.
+/// An adapter whose callbacks are counted.
 pub(crate) struct Tallied<A> {
     adapter: A,
     tally: Arc<Tally>,

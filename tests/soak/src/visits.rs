@@ -1,4 +1,4 @@
-//! What clients do. Each visit ends by itself, in bounded time, and says what the server did wrong.
+//! The visits of clients. Each visit ends by itself in bounded time. It fails if the server is at fault.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -10,18 +10,18 @@ use socket2::{Domain, SockRef, Socket, Type};
 use crate::random::Random;
 use crate::servers::NEWS;
 
-/// The longest that a server may keep a client waiting.
+/// The longest time that a server may let a client wait.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Visitor {
     pub(crate) random: Random,
-    /// Echo, news, faulty.
+    /// The echo server, the news server, the faulty server.
     pub(crate) addresses: [SocketAddr; 3],
 }
 
 pub(crate) struct Visit {
     pub(crate) name: &'static str,
-    /// How often, beside the others.
+    /// The frequency of the visit in comparison with the others.
     pub(crate) weight: usize,
     pub(crate) run: fn(&mut Visitor) -> io::Result<()>,
 }
@@ -55,7 +55,7 @@ fn echo(visitor: &mut Visitor) -> io::Result<()> {
     Ok(())
 }
 
-/// Resets the connection: at once, with a request under way, or with a reply.
+/// Resets the connection at once, while a request is under way, or while a reply is.
 fn reset(visitor: &mut Visitor) -> io::Result<()> {
     let mut stream = visitor.connect(0)?;
     let size = visitor.random.from(0..=50_000);
@@ -66,7 +66,7 @@ fn reset(visitor: &mut Visitor) -> io::Result<()> {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO))
 }
 
-/// Goes away without a look at the answer.
+/// Closes the connection and does not read the answer.
 fn leave(visitor: &mut Visitor) -> io::Result<()> {
     let mut stream = visitor.connect(0)?;
     let size = visitor.random.from(1..=50_000);
@@ -86,10 +86,10 @@ fn half_close(visitor: &mut Visitor) -> io::Result<()> {
     }
 }
 
-/// Whatever goes wrong in there, it ends.
+/// Meets an adapter that panics, fails or closes. The connection must end.
 fn meet_a_fault(visitor: &mut Visitor) -> io::Result<()> {
     let mut stream = visitor.connect(2)?;
-    // Some faults come before this.
+    // Some faults happen before this write.
     if stream.write_all(b"go").is_ok() {
         until_the_end(&mut stream)?;
     }
@@ -118,7 +118,7 @@ fn flood(visitor: &mut Visitor) -> io::Result<()> {
     })
 }
 
-/// Writes and never reads, until the server has had enough.
+/// Writes and never reads, until the server ends the connection.
 fn stall(visitor: &mut Visitor) -> io::Result<()> {
     let (mut stream, start) = (visitor.connect_narrow(0)?, Instant::now());
     stream.set_write_timeout(Some(Duration::from_millis(100)))?;
@@ -132,7 +132,7 @@ fn stall(visitor: &mut Visitor) -> io::Result<()> {
     Err(io::Error::other("a client that doesn't read is still there"))
 }
 
-/// Reads less than comes, for a while. What it gets is whole records, in order.
+/// Reads more slowly than the news comes, for a while. The records must be whole and in order.
 fn read_the_news_slowly(visitor: &mut Visitor) -> io::Result<()> {
     let mut stream = visitor.connect_narrow(1)?;
     let mut buffer = [0; NEWS];
@@ -140,7 +140,7 @@ fn read_the_news_slowly(visitor: &mut Visitor) -> io::Result<()> {
     for _ in 0..visitor.random.from(1..=30) {
         match stream.read_exact(&mut buffer) {
             Ok(()) => {}
-            // Cut off, it was too slow.
+            // The server has cut the client off because it was too slow.
             Err(error) if !is_pause(&error) => return Ok(()),
             Err(error) => return Err(error),
         }
@@ -160,7 +160,7 @@ fn read_the_news_slowly(visitor: &mut Visitor) -> io::Result<()> {
 fn do_not_read_the_news(visitor: &mut Visitor) -> io::Result<()> {
     let mut stream = visitor.connect_narrow(1)?;
     thread::sleep(visitor.random.millis(500..=4_000));
-    // Unless it was cut off already, it goes in the middle of a record, or after the last one.
+    // If the client is not cut off yet, it ends its output in the middle of a record or after the last one.
     if visitor.random.coin() && stream.shutdown(Shutdown::Write).is_ok() {
         until_the_end(&mut stream)?;
     }
@@ -172,7 +172,7 @@ impl Visitor {
         set_up(TcpStream::connect_timeout(&self.addresses[server], PATIENCE)?)
     }
 
-    /// With so small a receive buffer that the server soon finds no room.
+    /// Connects with a small receive buffer, so that the server soon cannot write more.
     fn connect_narrow(&mut self, server: usize) -> io::Result<TcpStream> {
         let address = self.addresses[server];
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
@@ -189,7 +189,7 @@ fn set_up(stream: TcpStream) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Reads as much as `data`, which it must be.
+/// Reads as many bytes as `data` has. They must be the same.
 fn expect(stream: &mut impl Read, data: &[u8]) -> io::Result<()> {
     let mut reply = vec![0; data.len()];
     stream.read_exact(&mut reply)?;
@@ -200,7 +200,7 @@ fn expect(stream: &mut impl Read, data: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Reads until the connection has ended, which it must.
+/// Reads until the end of the connection. It fails if there is none.
 fn until_the_end(stream: &mut TcpStream) -> io::Result<()> {
     let (mut buffer, start) = ([0; 4096], Instant::now());
     while start.elapsed() < PATIENCE {
@@ -214,7 +214,7 @@ fn until_the_end(stream: &mut TcpStream) -> io::Result<()> {
     Err(io::Error::other("the connection doesn't end"))
 }
 
-/// A time-out, under both of its names.
+/// Returns `true` for a time-out, which has two kinds.
 fn is_pause(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
