@@ -156,6 +156,12 @@ fn tests_comments_and_texts_are_ignored() {
         assert!(low_below_high(low).is_empty(), "{low}");
     }
     let found = circles(&[
+        ("lib.rs", "mod checks; mod low;"),
+        ("checks.rs", "#![cfg(test)]\nuse crate::low::Low; pub struct Check;"),
+        ("low.rs", "pub struct Low; use crate::checks::Check;"),
+    ]);
+    assert!(found.is_empty(), "{found:?}");
+    let found = circles(&[
         ("lib.rs", "#[cfg(all(test, shuttle))] mod model; mod low;"),
         ("model/mod.rs", "use crate::low::Low; pub struct Model;"),
         ("model/other.rs", "not even Rust"),

@@ -102,10 +102,13 @@ impl Reader<'_> {
             match &*word {
                 "#" if name == "[" || name == "!" && self.peek(2) == "[" => {
                     let attribute = self.attribute();
-                    if is_test(&attribute) {
+                    if is_test(&attribute) && name == "!" {
+                        // The whole file is for tests.
+                        self.next = self.tokens.len();
+                    } else if is_test(&attribute) {
                         self.skip_item();
                     } else if attribute.concat().strip_prefix("cfg_attr(").is_some_and(needs_test) {
-                        // The path that follows is that of a substitute for tests.
+                        // The path is that of a substitute in tests.
                     } else if let Some(place) = attribute.iter().position(|part| part == "path") {
                         let path = attribute.get(place + 2).map_or("", |path| path.trim_matches('"'));
                         paths.push((path.to_owned(), place == 0));
@@ -137,12 +140,14 @@ impl Reader<'_> {
                     return;
                 }
                 "}" => depth -= 1,
-                // The name behind a dot is a method's, except for `..crate::defaults()`.
-                _ if is_name(&word) && name == "::" && before != "::" => {
-                    if before != "." || matches!(&*word, "crate" | "super" | "self") {
-                        self.path_in_code(module);
-                        continue;
-                    }
+                // A name behind a dot is that of a method, except for `..crate::defaults()`.
+                _ if is_name(&word)
+                    && name == "::"
+                    && before != "::"
+                    && (before != "." || matches!(&*word, "crate" | "super" | "self")) =>
+                {
+                    self.path_in_code(module);
+                    continue;
                 }
                 _ => {}
             }
