@@ -1,7 +1,6 @@
-//! The parts of the crate that need no socket, one by one: `cargo bench --bench parts`.
+//! The parts of the crate that need no socket, each by itself: `cargo bench --bench parts`.
 //!
-//! What a server costs in all is measured by the `servers` benchmark, beside its rivals; this one is
-//! for whoever changes a part.
+//! The benchmark `servers` measures the whole cost of a server. This one is for people who change a part.
 
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
@@ -15,7 +14,7 @@ mod parts {
 
     const FRAMES: usize = 1_000;
 
-    /// As many frames of 32 bytes, in one piece.
+    /// Returns [`FRAMES`] frames of 32 bytes in one piece.
     fn stream(framing: &impl Framing) -> Vec<u8> {
         let mut bytes = Vec::new();
         for _ in 0..FRAMES {
@@ -55,7 +54,7 @@ mod parts {
         decode(criterion, "content-length", ContentLength::default);
     }
 
-    /// There and back in memory, with a thread at each end.
+    /// Measures a message and its answer in memory, with a thread at each end.
     pub(super) fn round_trip(criterion: &mut Criterion) {
         fn echo(client: &Client, data: &[u8]) -> backport::Result {
             Ok(client.write(data)?)
@@ -73,7 +72,7 @@ mod parts {
         group.finish();
     }
 
-    /// A hundred records of 32 bytes, to a peer that has room for them all.
+    /// Measures a hundred records of 32 bytes to a peer that has room for all of them.
     pub(super) fn records(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group("100 records");
         group.throughput(Throughput::Elements(100));

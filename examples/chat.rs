@@ -1,15 +1,15 @@
-//! A chat room: the first line is a nickname, every further line goes to all.
+//! A chat room. The first line of a client is its nickname, and each further line goes to all clients.
 //!
-//! Run it:      cargo run --example chat          (or on another address: … chat localhost:9000)
+//! Run it:      cargo run --example chat          (on another address: add localhost:9000)
 //! Talk to it:  nc localhost 8000                 in two terminals
-//! Stop it:     Ctrl-C; it says goodbye to everyone
+//! Stop it:     press Ctrl-C; the server says goodbye to all clients
 
 use std::io::{BufRead, Read};
 use std::sync::{Arc, OnceLock};
 
 use backport::{Adapter, Backport, Client, Closing, Input, Result, TcpHandle};
 
-/// The server, to broadcast with. Set once the server is prepared, which is before its first client.
+/// The server that broadcasts. It is set when the server is prepared, before its first client.
 type Room = Arc<OnceLock<TcpHandle>>;
 
 struct Member {
@@ -19,7 +19,7 @@ struct Member {
 
 impl Member {
     fn tell_all(&self, line: String) {
-        // Posts to each, so a member that doesn't read holds up nobody else.
+        // A broadcast never waits, so a member that does not read delays no other member.
         if let Some(server) = self.room.get() {
             server.broadcast(line);
         }
@@ -53,7 +53,8 @@ impl Adapter for Member {
     }
 }
 
-/// A line of at most 1,000 bytes, without what could garble a terminal; `None` at the end of input.
+/// Reads a line of at most 1,000 bytes, without the characters that control a terminal. Returns `None` at
+/// the end of input.
 fn read_line(input: &mut Input) -> Result<Option<String>> {
     let mut bytes = Vec::new();
     let end_of_input = input.take(1000).read_until(b'\n', &mut bytes)? == 0;
@@ -66,9 +67,10 @@ fn main() -> Result {
     let address = std::env::args().nth(1).unwrap_or("localhost:8000".to_owned());
     Backport::run(|machine| {
         let room = Room::default();
-        let door = room.clone();
+        let theirs = room.clone();
         let server =
-            machine.prepare_tcp_server(address, move || Member { room: door.clone(), nickname: None })?;
+            machine.prepare_tcp_server(address, move || Member { room: theirs.clone(), nickname: None })?;
+        println!("listening on {}", server.local_addr());
         room.get_or_init(|| server);
         Ok(())
     })

@@ -1,8 +1,8 @@
-//! Sends back what it gets, and says so; ticks once a second meanwhile.
+//! Sends back all data that it gets, with a few words before it. Beside that it ticks once a second.
 //!
-//! Run it:      cargo run --example echo
+//! Run it:      cargo run --example echo          (on another address: add localhost:9000)
 //! Talk to it:  printf hi | nc -N localhost 8000
-//! Stop it:     Ctrl-C
+//! Stop it:     press Ctrl-C
 
 use std::time::Duration;
 
@@ -20,8 +20,10 @@ impl Adapter for Echo {
 
 fn main() -> Result {
     env_logger::init();
+    let address = std::env::args().nth(1).unwrap_or("localhost:8000".to_owned());
     Backport::run(|machine| {
-        machine.prepare_tcp_server("localhost:8000", || Echo)?;
+        let server = machine.prepare_tcp_server(address, || Echo)?;
+        println!("listening on {}", server.local_addr());
         machine.prepare_interval(Duration::from_secs(1), |_| println!("tick"));
         Ok(())
     })

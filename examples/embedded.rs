@@ -1,8 +1,8 @@
-//! A server inside a program with a main loop of its own: here, one that reads commands.
+//! A server inside a program that has its own main loop. Here the main loop reads commands.
 //!
-//! Run it:      cargo run --example embedded      (or on another address: … embedded localhost:9000)
-//! Talk to it:  nc localhost 8000                 and type commands to the program itself
-//! Stop it:     the command quit, or the end of its input (Ctrl-D)
+//! Run it:      cargo run --example embedded      (on another address: add localhost:9000)
+//! Talk to it:  nc localhost 8000                 and type commands into the terminal of the program
+//! Stop it:     type quit, or end the input of the program with Ctrl-D
 
 use std::io::{stdin, BufRead};
 
@@ -16,7 +16,7 @@ fn main() -> Result {
     let server = machine.prepare_tcp_server(address, || {
         backport::receiving(|client, data| Ok(client.write(data.to_ascii_uppercase())?))
     })?;
-    // Returns at once. It touches no signals: Ctrl-C is the program's own affair, and ends this one.
+    // This returns at once and handles no signals. Ctrl-C ends this program as it ends any other.
     let running = machine.start()?;
 
     println!("listening on {}; commands: list, kick, say …, quit", server.local_addr());
@@ -35,5 +35,5 @@ fn main() -> Result {
             },
         }
     }
-    running.stop() // Graceful; it waits. Dropping `running` would do the same, and log an error.
+    running.stop() // It stops gracefully and waits. A drop of `running` would stop it too, and log an error.
 }

@@ -1,8 +1,8 @@
-//! A conversation in straight lines: it asks, waits for the answer, and says goodbye.
+//! A conversation in straight lines. The server asks, waits for the answer, and greets.
 //!
-//! Run it:      cargo run --example greeter       (or on another address: … greeter localhost:9000)
+//! Run it:      cargo run --example greeter       (on another address: add localhost:9000)
 //! Talk to it:  nc localhost 8000
-//! Stop it:     Ctrl-C, also in the middle of a conversation
+//! Stop it:     press Ctrl-C; this works in the middle of a conversation too
 
 use std::io::{BufRead, Read};
 
@@ -14,7 +14,7 @@ impl Adapter for Greeter {
     fn serving(&mut self, client: &Client, input: &mut Input) -> Result {
         client.write_line("What is your name?")?;
         let mut name = String::new();
-        // Strangers type it: without the limit, an endless line would take endless memory.
+        // Strangers type the name. Without the limit, an endless line would take endless memory.
         input.take(1024).read_line(&mut name)?;
         client.write_line(format!("Hello, {}!", name.trim()))?;
         Ok(()) // Returning closes.
@@ -25,7 +25,8 @@ fn main() -> Result {
     env_logger::init();
     let address = std::env::args().nth(1).unwrap_or("localhost:8000".to_owned());
     Backport::run(|machine| {
-        machine.prepare_tcp_server(address, || Greeter)?;
+        let server = machine.prepare_tcp_server(address, || Greeter)?;
+        println!("listening on {}", server.local_addr());
         Ok(())
     })
 }

@@ -1,8 +1,8 @@
-//! The echo server on standard input and output: one client, who is whoever started it.
+//! The echo server on standard input and output. Its only client is the program that started it.
 //!
 //! Run it:      cargo run --example stdio_echo
 //! Talk to it:  type a line; or: printf hi | cargo run -q --example stdio_echo
-//! Stop it:     end its input (Ctrl-D; on Windows Ctrl-Z and Enter), or Ctrl-C
+//! Stop it:     end its input with Ctrl-D (on Windows with Ctrl-Z and Enter), or press Ctrl-C
 
 use backport::{Adapter, Backport, Client, Result};
 
@@ -17,10 +17,11 @@ impl Adapter for Echo {
 }
 
 fn main() -> Result {
-    // The log goes to stderr: stdout belongs to the client.
+    // The log and this line go to stderr, because stdout belongs to the client.
     env_logger::init();
     Backport::run(|machine| {
         machine.prepare_stdio_server(|| Echo)?;
+        eprintln!("listening on standard input");
         Ok(())
     })
 }

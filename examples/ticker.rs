@@ -1,7 +1,7 @@
-//! Ticks five times and ends: intervals need no server.
+//! Ticks five times and ends. Intervals need no server, so this program listens on no address.
 //!
-//! Run it:   cargo run --example ticker          (or with another number of ticks: … ticker 3)
-//! Stop it:  it stops by itself; Ctrl-C is sooner
+//! Run it:   cargo run --example ticker          (with another number of ticks: add 3)
+//! Stop it:  it stops by itself; to stop it sooner, press Ctrl-C
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ fn main() -> Result {
         let start = Instant::now();
         machine.prepare_interval(Duration::from_secs(1), move |interval| {
             println!("tick {} after {:.3?}", interval.ticks(), start.elapsed());
-            // The machine has no server, so it stops when its last interval has.
+            // The machine has no server, so it stops when its last interval has stopped.
             if interval.ticks() >= ticks {
                 interval.stop();
             }

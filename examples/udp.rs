@@ -1,8 +1,8 @@
-//! A server of your own: UDP, each datagram sent back.
+//! A server that the crate does not bring: it sends each UDP datagram back.
 //!
-//! Run it:      cargo run --example udp           (or on another address: … udp 127.0.0.1:9000)
+//! Run it:      cargo run --example udp           (on another address: add 127.0.0.1:9000)
 //! Talk to it:  printf hi | nc -u -w 1 127.0.0.1 8000
-//! Stop it:     Ctrl-C
+//! Stop it:     press Ctrl-C
 
 use std::io;
 use std::net::UdpSocket;
@@ -19,8 +19,8 @@ impl Server for UdpEcho {
     fn prepare(self, control: Control) -> io::Result<()> {
         let (address, waker) = (self.socket.local_addr()?, self.socket.try_clone()?);
         control.set_name(format!("udp {address}"));
-        // A datagram to itself gets the thread out of recv_from. Anyone can send one, so it says
-        // nothing by itself: the loop asks is_stopping.
+        // A datagram to itself ends the wait of the thread in recv_from. Anyone can send such a datagram,
+        // so the loop asks is_stopping.
         control.on_stop(move || {
             if let Err(error) = waker.send_to(&[], address) {
                 log::error!("cannot wake the UDP server: {error}");
@@ -35,13 +35,13 @@ impl UdpEcho {
         let mut datagram = [0; 65_536];
         while !control.is_stopping() {
             let echoed = match self.socket.recv_from(&mut datagram) {
-                // Senders can be forged. An answer to another echo server, or to this one, would go
-                // back and forth for ever.
+                // The address of a sender can be forged. An answer to this server itself, or to another
+                // echo server on the same port, would be answered again and again.
                 Ok((_, peer)) if peer.port() == port => continue,
                 Ok((size, peer)) => self.socket.send_to(&datagram[..size], peer),
                 Err(error) => Err(error),
             };
-            // It is about one datagram, or a peer that has gone: the others go on.
+            // The error belongs to one datagram or to one peer. The server goes on.
             if let Err(error) = echoed {
                 log::debug!("a datagram was lost: {error}");
             }
@@ -54,6 +54,7 @@ fn main() -> Result {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".to_owned());
     Backport::run(|machine| {
         let socket = UdpSocket::bind(address)?;
+        println!("listening on {}", socket.local_addr()?);
         machine.prepare(UdpEcho { socket })?;
         Ok(())
     })

@@ -44,7 +44,7 @@
 //! | `backport-stdio` | one per [`StdioServer`] | does the same for its client |
 //! | `backport-acceptor-0` | one per address of a server | accepts clients, and never runs your code |
 //! | `backport-scheduler` | one per machine | runs the jobs of all intervals and timeouts |
-//! | `backport-watcher` | one per machine, not on Windows | watches the sockets of clients that read slowly |
+//! | `backport-reactor` | one per machine, not on Windows | watches the sockets of clients that read slowly |
 //! | `backport-log` | one per process | calls the logger |
 //!
 //! The thread that called [`Machine::run`] only waits for the end. The callbacks of one adapter run one

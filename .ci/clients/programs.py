@@ -19,14 +19,14 @@ def run(main):
 
 
 class Server:
-    """A TCP server on a free port, which it says in its log. Killed if the test fails."""
+    """A TCP server on a free port, which it prints. It is killed if the test fails."""
 
     def __init__(self, *command):
         self.command = command
 
     async def __aenter__(self):
-        env = dict(os.environ, RUST_LOG="info")
-        self.process = await asyncio.create_subprocess_exec(*self.command, env=env, stderr=asyncio.subprocess.PIPE)
+        env, pipe = dict(os.environ, RUST_LOG="info"), asyncio.subprocess.PIPE
+        self.process = await asyncio.create_subprocess_exec(*self.command, env=env, stdout=pipe, stderr=pipe)
         try:
             self.port = await asyncio.wait_for(self.find_port(), DEADLINE)
         except BaseException:
@@ -36,10 +36,10 @@ class Server:
         return self
 
     async def find_port(self):
-        async for line in self.process.stderr:
-            if found := re.search(rb"127\.0\.0\.1:(\d+)", line):
-                return int(found[1])
-        raise AssertionError("it ended before it was ready")
+        line = await self.process.stdout.readline()
+        found = re.fullmatch(rb"listening on 127\.0\.0\.1:(\d+)\n", line)
+        assert found, f"it says {line} instead of its address"
+        return int(found[1])
 
     def interrupt(self):
         """What Ctrl-C does."""

@@ -1,18 +1,18 @@
-//! What is measured: an experiment has a few contenders, and gives a few lines of the table.
+//! An experiment: a load, its contenders, and its lines of the table.
 
 use std::io;
 
 use crate::load::Metrics;
 
-/// One load, against every contender in turn.
+/// A load that runs against each contender.
 pub(crate) struct Experiment {
-    /// What filters look at.
+    /// Filters are compared with it.
     pub(crate) name: String,
     pub(crate) rounds: usize,
-    /// The first is the measure, the last is the crate; between them one more, or none.
+    /// The first is the measure and the last is the crate. There may be one more between them.
     pub(crate) contenders: Vec<Contender>,
     pub(crate) lines: Vec<Line>,
-    /// Where it stands in its family's plot.
+    /// Its place in the plot of its family.
     pub(crate) at: Option<(Family, f64)>,
 }
 
@@ -31,16 +31,16 @@ pub(crate) struct Line {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
-    /// Of the crate's figure, by the measure's.
+    /// The most that the crate's figure divided by the measure's may be.
     Ratio(f64),
-    /// Of the crate's figure itself.
+    /// The most that the crate's figure may be.
     AtMost(f64),
-    /// No target, but a comparison.
+    /// There is no target. The ratio is shown.
     Compared,
     None,
 }
 
-/// Experiments that differ in the number of clients alone.
+/// Experiments that differ only in the number of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     PingPong,

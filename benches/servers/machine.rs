@@ -1,4 +1,4 @@
-//! This machine: what it is, and which CPU is ours.
+//! This computer: its description, and the CPU that the benchmark runs on.
 
 use std::fs;
 use std::io;
@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use nix::sched::{sched_setaffinity, CpuSet};
 use nix::unistd::Pid;
 
-/// Pins this process, and those that it starts, to one CPU. Says which.
+/// Pins this process and its child processes to one CPU. Returns the number of the CPU.
 pub(crate) fn pin(cpu: Option<usize>) -> io::Result<usize> {
     let cpu = match cpu {
         Some(cpu) => cpu,
@@ -20,7 +20,7 @@ pub(crate) fn pin(cpu: Option<usize>) -> io::Result<usize> {
     Ok(cpu)
 }
 
-/// Model, number of CPUs, kernel and compiler, as lines.
+/// Returns the model, the number of CPUs, the kernel and the compiler, each as a line.
 pub(crate) fn describe() -> Vec<String> {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -35,7 +35,7 @@ pub(crate) fn describe() -> Vec<String> {
     ]
 }
 
-/// How many clients this process may have, of the 10,000 that are wanted.
+/// Returns how many clients the limit of open files allows, 10,000 at most.
 pub(crate) fn most_clients() -> usize {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));

@@ -1,18 +1,28 @@
 //! The benchmarks: the crate beside a hand-written `std::net` loop and beside tokio.
 //!
-//! `cargo bench --bench servers` runs every row and writes `benches/RESULTS.md` and the plots.
-//! `cargo bench --bench servers -- --help` tells what else it does.
+//! `cargo bench --bench servers` runs every row, and writes `benches/RESULTS.md` and the plots.
+//! `cargo bench --bench servers -- --help` lists its options.
 //!
-//! The program is its own server: for each measurement it starts itself again as `serve <peer>
-//! <kind>`, so that the clock of the server's CPU time is not the load generator's. Both are pinned
-//! to one and the same CPU, or luck in waking the other one would decide. What counts is the
-//! server's CPU time per unit of work, user and system; the contenders take turns, each with a
-//! fresh process, and what is told is the median of the rounds' ratios.
+//! The program starts itself again as the server, with the arguments `serve <peer> <kind>`. This way the
+//! clock of the server's CPU time leaves the load generator out. Both processes are pinned to the same
+//! CPU, because otherwise the results would depend on which CPU the kernel wakes. The figure is the
+//! server's CPU time per unit of work, user and system. The contenders take turns, and each turn has a
+//! fresh process. The table shows the median of the ratios of the rounds.
+//!
+//! Imports go down this list only:
+//!
+//! - `program` runs everything.
+//! - `report` writes the table, and `plots` draws.
+//! - `rows` defines the experiments, and `measure` runs one of them.
+//! - `outcome` is the figures of one experiment, and `experiment` its definition.
+//! - `syscalls` counts system calls with strace.
+//! - `load` is the clients.
+//! - `server` holds a server process, and `options` reads the command line.
+//! - `peers` is the servers under test.
+//! - `machine` describes this computer.
 
 #[cfg(target_os = "linux")]
 mod experiment;
-#[cfg(target_os = "linux")]
-mod hostile;
 #[cfg(target_os = "linux")]
 mod load;
 #[cfg(target_os = "linux")]
@@ -22,9 +32,13 @@ mod measure;
 #[cfg(target_os = "linux")]
 mod options;
 #[cfg(target_os = "linux")]
+mod outcome;
+#[cfg(target_os = "linux")]
 mod peers;
 #[cfg(target_os = "linux")]
 mod plots;
+#[cfg(target_os = "linux")]
+mod program;
 #[cfg(target_os = "linux")]
 mod report;
 #[cfg(target_os = "linux")]
@@ -42,7 +56,7 @@ fn main() -> std::process::ExitCode {
             Ok(())
         }
         Ok(options::Command::Serve { peer, kind }) => peers::serve(peer, kind),
-        Ok(options::Command::Measure(options)) => measure::all(&options),
+        Ok(options::Command::Measure(options)) => program::run(&options),
         Err(error) => Err(error),
     };
     match outcome {

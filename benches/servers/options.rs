@@ -39,7 +39,7 @@ impl Options {
         self.rounds.unwrap_or(if self.quick { 3 } else { 9 })
     }
 
-    /// How long one measurement takes, where it goes by time.
+    /// Returns the duration of a measurement that is limited by time.
     pub(crate) fn span(&self) -> Duration {
         Duration::from_millis(if self.quick { 60 } else { 300 })
     }
@@ -67,7 +67,7 @@ fn read(mut arguments: Parser) -> Result<Command, lexopt::Error> {
             Arg::Long("write") => options.write = true,
             Arg::Long("rounds") => options.rounds = Some(arguments.value()?.parse()?),
             Arg::Long("cpu") => options.cpu = Some(arguments.value()?.parse()?),
-            // What cargo adds.
+            // Cargo adds it.
             Arg::Long("bench") => {}
             Arg::Value(word) if word == "serve" => {
                 let peer = arguments.value()?.parse()?;

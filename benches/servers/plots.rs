@@ -3,13 +3,13 @@
 use std::fs;
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
 use crate::experiment::Family;
-use crate::measure::Outcome;
-use crate::report::folder;
+use crate::outcome::Outcome;
 
 pub(crate) struct Plot {
     pub(crate) file: &'static str,
@@ -17,7 +17,7 @@ pub(crate) struct Plot {
     x: &'static str,
     y: &'static str,
     family: Family,
-    /// The metrics; the second is drawn thinner.
+    /// The metrics. The second one is drawn as a thinner line.
     metrics: &'static [&'static str],
     logarithmic: bool,
     legend: SeriesLabelPosition,
@@ -85,9 +85,9 @@ struct Series {
     points: Vec<(f64, f64)>,
 }
 
-pub(crate) fn draw(outcomes: &[Outcome]) -> io::Result<()> {
-    let folder = folder().join("plots");
-    fs::create_dir_all(&folder)?;
+/// Draws each plot that has figures into its file in `folder`.
+pub(crate) fn draw(outcomes: &[Outcome], folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
     for plot in &PLOTS {
         let series = series(plot, outcomes);
         let highest = series.iter().flat_map(|one| &one.points).map(|point| point.1).fold(0.0, f64::max);

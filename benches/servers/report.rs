@@ -1,25 +1,12 @@
 //! The table, as Markdown.
 
-use std::fs;
-use std::io;
-use std::path::Path;
-
 use crate::experiment::{Line, Target};
-use crate::measure::{Outcome, Spread};
 use crate::options::Options;
+use crate::outcome::{Outcome, Spread};
 use crate::plots::PLOTS;
 use crate::syscalls::Calls;
 
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches");
-
-pub(crate) fn folder() -> &'static Path {
-    Path::new(FOLDER)
-}
-
-pub(crate) fn write(text: &str) -> io::Result<()> {
-    fs::write(folder().join("RESULTS.md"), text)
-}
-
+/// Returns the whole of `RESULTS.md`.
 pub(crate) fn text(
     outcomes: &[Outcome],
     calls: &[Calls],
@@ -60,10 +47,11 @@ pub(crate) fn text(
 }
 
 const EXPLANATION: &str = "\
-CPU time is the server's, user and system, by its process clock. The measure is a hand-written `std::net` loop \
-(a thread per connection, a buffer of 64 KiB, nodelay) and the rival is tokio (its default runtime, the same \
-buffer, nodelay), where nothing else is said. Figures are medians of the rounds; the contenders take turns, each \
-with a fresh process, and ratios are made within a round: the median, and the quartiles in brackets.\n\n";
+CPU time is the user and system time of the server process, by its process clock. If a row does not say otherwise, \
+the measure is a hand-written `std::net` loop (a thread per connection, a buffer of 64 KiB, nodelay), and the rival \
+is tokio (its default runtime, the same buffer, nodelay). Figures are medians of the rounds. The contenders take \
+turns, and each turn has a fresh process. A ratio is made within a round. The table shows the median of the ratios, \
+with their quartiles in brackets.\n\n";
 
 fn arguments(options: &Options) -> String {
     let mut words: Vec<String> = options.filters.clone();
@@ -126,7 +114,7 @@ fn judge(line: &Line, ours: Option<Spread>, ratio: Option<Spread>) -> (String, &
     (target, reached)
 }
 
-/// Three digits, more only of whole numbers.
+/// Writes three digits. A number of more digits is rounded to a whole one.
 fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),

@@ -1,11 +1,11 @@
-//! The rows: every load with its contenders and its targets.
+//! The rows of the table: each load with its contenders and its targets.
 
 use std::io;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::experiment::{Contender, Experiment, Family, Line, Target};
-use crate::hostile;
+use crate::load::hostile::{self, EACH};
 use crate::load::{broadcast, connect, idle, messages, stdio, stream, Metrics};
 use crate::machine::most_clients;
 use crate::options::Options;
@@ -57,12 +57,12 @@ pub(crate) fn all(options: &Options) -> Vec<Experiment> {
     rows.extend(crowds(options));
     rows.extend(lines(options));
     rows.extend(broadcasts(options));
-    rows.extend(hostile::experiments(options));
+    rows.extend(healthy_beside_hostile(options));
     rows.retain(|row| options.keeps(&row.name));
     rows
 }
 
-/// What framing costs beside the same crate's raw chunks, and what gathering saves.
+/// The cost of framing beside the raw chunks of the same crate, and the gain of gathering.
 fn framed(options: &Options) -> [Experiment; 2] {
     let (span, rounds) = (options.span(), options.rounds());
     let contender = |label, kind, depth| Contender {
@@ -265,6 +265,41 @@ fn broadcasts(options: &Options) -> [Experiment; 2] {
         at: None,
     };
     [plain, stalled]
+}
+
+/// Healthy clients beside hostile ones: as busy as they can be, and in no hurry.
+fn healthy_beside_hostile(options: &Options) -> [Experiment; 2] {
+    // A 99th percentile of a hundred answers is a single answer. Five times the span gives more.
+    let span = options.span() * 5;
+    let line = |what: &str, metric, target| {
+        let title = format!("{EACH} clients while {EACH} stall, {EACH} drip, {EACH} reset: {what}");
+        Line { title, metric, unit: "µs", target }
+    };
+    let experiment = |name: &str, how: &str, load: hostile::Load, p99| {
+        let contender = |label, peer, beside| Contender {
+            label,
+            run: Box::new(move || hostile::healthy(peer, beside, load, span)),
+        };
+        Experiment {
+            name: name.to_owned(),
+            rounds: options.rounds(),
+            contenders: vec![
+                contender("backport, without the others", Peer::Backport, false),
+                contender("std loop", Peer::Std, true),
+                contender("backport", Peer::Backport, true),
+            ],
+            lines: vec![
+                line(&format!("p99 latency, {how}"), "p99", p99),
+                line(&format!("median latency, {how}"), "p50", Target::Compared),
+            ],
+            at: None,
+        }
+    };
+    [
+        experiment("hostile-busy", "a message after another", hostile::busy, Target::Ratio(3.0)),
+        // Without the hostile clients the CPU is idle here, so this compares some work with none.
+        experiment("hostile-unhurried", "a message each 50 ms", hostile::unhurried, Target::Ratio(3.0)),
+    ]
 }
 
 fn peers(run: impl Fn(Peer) -> io::Result<Metrics> + Copy + 'static) -> Vec<Contender> {

@@ -1,4 +1,4 @@
-//! A server process, as the driver holds it.
+//! A server process, as the driver sees it.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -11,17 +11,17 @@ use std::time::{Duration, Instant};
 
 use crate::peers::{Kind, Peer};
 
-/// How long an answer may take.
+/// The longest time that an answer may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A server process. Dropping it kills the process.
+/// A server process. It is killed when this is dropped.
 pub(crate) struct Server {
     child: Child,
     driver: BufReader<UnixStream>,
     pub(crate) address: SocketAddr,
 }
 
-/// This program, about to be another peer's process.
+/// Returns the command that runs this program as a server.
 pub(crate) fn command(peer: Peer, kind: Kind) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["serve", peer.name(), kind.name()]);
@@ -33,7 +33,7 @@ impl Server {
         Server::from(command(peer, kind)?)
     }
 
-    /// The same under `strace`, which counts system calls into `counts`.
+    /// Starts it under `strace`, which writes the number of system calls into `counts`.
     pub(crate) fn start_traced(peer: Peer, kind: Kind, counts: &Path) -> io::Result<Server> {
         let server = command(peer, kind)?;
         let mut strace = Command::new("strace");
@@ -46,7 +46,7 @@ impl Server {
         ours.set_read_timeout(Some(PATIENCE))?;
         let child = command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).spawn()?;
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        // Its end of the socket lies in the command: it must go, or we never see the end.
+        // The command still holds the other end of the socket. Until it is dropped, no end of input comes.
         drop(command);
         let mut server = Server { child, driver: BufReader::new(ours), address };
         server.address = server.answer()?.parse().map_err(io::Error::other)?;
@@ -71,13 +71,13 @@ impl Server {
         self.answer()
     }
 
-    /// The CPU time of the process so far.
+    /// Returns the CPU time of the process up to now.
     pub(crate) fn cpu_time(&mut self) -> io::Result<Duration> {
         let nanoseconds = self.ask("cpu")?.parse().map_err(io::Error::other)?;
         Ok(Duration::from_nanos(nanoseconds))
     }
 
-    /// Has it start to tell all its clients; `done` waits for the end of that.
+    /// Starts a broadcast to all clients. `done` waits until it is finished.
     pub(crate) fn broadcast(&mut self) -> io::Result<()> {
         self.tell("broadcast")
     }
@@ -90,7 +90,7 @@ impl Server {
         self.ask(&format!("fill {last}")).map(drop)
     }
 
-    /// A line of `/proc/<pid>/status`, the number in it: `VmRSS` (KiB) or `Threads`.
+    /// Returns a number from `/proc/<pid>/status`: `VmRSS` (in KiB) or `Threads`.
     pub(crate) fn status(&self, field: &str) -> io::Result<u64> {
         let status = BufReader::new(File::open(format!("/proc/{}/status", self.child.id()))?);
         for line in status.lines() {
@@ -105,21 +105,21 @@ impl Server {
         Err(io::Error::other(format!("no {field} in /proc")))
     }
 
-    /// Tells it to stop, and waits for nothing.
+    /// Tells the server to stop, and returns at once.
     pub(crate) fn tell_to_stop(&mut self) -> io::Result<()> {
         self.tell("stop")
     }
 
-    /// How it ended, if it did.
+    /// Returns the exit status if the process has ended.
     pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }
 
-    /// Stops it, and waits for the end.
+    /// Stops the server, and waits until the process has ended.
     pub(crate) fn stop(mut self) -> io::Result<()> {
         self.tell_to_stop()?;
         let start = Instant::now();
-        // What it keeps open of the socket goes with it.
+        // The process closes its end of the socket when it ends.
         match self.answer() {
             Ok(line) => Err(io::Error::other(format!("what does `{line}` mean?"))),
             Err(_) if start.elapsed() >= PATIENCE => Err(io::Error::other("the server doesn't stop")),
@@ -133,7 +133,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended by itself.
         if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
             eprintln!("cannot end a server process: {error}");
         }

@@ -1,7 +1,7 @@
 //! System calls per message and per connection, counted by strace.
 //!
-//! Counted twice, over few units and over many: the difference is what the units cost, without
-//! what starting and stopping does.
+//! They are counted twice, over few units and over many. The difference is the cost of the units without
+//! that of the start and the stop.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,15 +17,15 @@ use crate::server::Server;
 const FEW: usize = 300;
 const MANY: usize = 1_300;
 
-/// What one unit takes of a server.
+/// The system calls of a server for one unit of work.
 pub(crate) struct Calls {
     pub(crate) unit: &'static str,
     pub(crate) peer: &'static str,
-    /// The most frequent first.
+    /// The most frequent call comes first.
     pub(crate) calls: Vec<(String, f64)>,
 }
 
-/// Empty without strace.
+/// Counts for each contender. Without strace the result is empty.
 pub(crate) fn count(bar: &ProgressBar) -> Vec<Calls> {
     let mut all = Vec::new();
     for (unit, load) in [("message", messages as fn(&Server, usize) -> _), ("connection", connections)] {
@@ -56,7 +56,7 @@ fn per_unit(peer: Peer, load: fn(&Server, usize) -> io::Result<()>) -> io::Resul
     let mut calls = Vec::new();
     for (name, count) in many {
         let each = (count - few.get(&name).unwrap_or(&0.0)) / (MANY - FEW) as f64;
-        // Less than one in twenty is what happens now and then, not what a unit takes.
+        // A call in fewer than one of twenty units does not belong to the unit.
         if each >= 0.05 {
             calls.push((name, each));
         }
@@ -72,7 +72,7 @@ fn trace(peer: Peer, load: impl Fn(&Server) -> io::Result<()>) -> io::Result<BTr
     server.stop()?;
     let summary = fs::read_to_string(&path)?;
     fs::remove_file(&path)?;
-    // % time, seconds, µs per call, calls, errors (or nothing), name.
+    // The columns are: % time, seconds, µs per call, calls, errors (may be empty), name.
     let mut counts = BTreeMap::new();
     for line in summary.lines() {
         let fields: Vec<_> = line.split_whitespace().collect();

@@ -1,4 +1,4 @@
-//! The framings in connections in memory: `Framed`, and `Input::frame` with one framing or two in turn.
+//! The framings in connections in memory: `Framed`, and `Input::frame` with one framing or with two in turn.
 
 #![no_main]
 

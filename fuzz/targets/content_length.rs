@@ -1,4 +1,4 @@
-//! `ContentLength` against every split of any bytes. What is checked is the suite's own.
+//! `ContentLength` against every split of any bytes. The checks are those of the long tests.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! `Delimited` against every split of any bytes. What is checked is the suite's own.
+//! `Delimited` against every split of any bytes. The checks are those of the long tests.
 
 #![no_main]
 

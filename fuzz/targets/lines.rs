@@ -1,4 +1,4 @@
-//! `Lines` against every split of any bytes. What is checked is the suite's own.
+//! `Lines` against every split of any bytes. The checks are those of the long tests.
 
 #![no_main]
 

@@ -1,6 +1,7 @@
 //! The crate from outside: a module a subject, each test named for the promise that it keeps.
 //!
-//! What needs a process of its own is beside this folder: signals, stdio, descriptors and threads.
+//! Tests that need a process of their own are beside this folder: signals, standard input, loggers. Tests
+//! that take long or need more crates are in `tests/long`.
 
 #[path = "../support/framings/mod.rs"]
 mod framings;
@@ -14,10 +15,6 @@ mod closing;
 mod corks;
 mod custom_server;
 mod framing;
-mod framing_costs;
-#[cfg(unix)]
-mod framing_python;
-mod framing_splits;
 mod gem;
 mod input;
 mod intervals;

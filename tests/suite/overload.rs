@@ -196,7 +196,7 @@ fn workers_are_used_again_and_end() {
     let workers: HashSet<_> = (0..40).map(|_| served_by()).collect();
     assert!(workers.len() <= 2 + 16, "{} threads for 40 clients", workers.len());
     other.stop();
-    // The acceptor, the watcher and a few parked workers.
+    // The acceptor, the reactor and a few parked workers.
     assert!(served.machine().stats().threads <= 2 + 16 + 1);
     eventually("parked workers go home", || served.machine().stats().threads <= 2);
 }

@@ -4,11 +4,10 @@ use std::io::{self, BufRead, Read, Write};
 use std::time::{Duration, Instant};
 
 use backport::testing::{self, Setup, TestClient};
-use backport::{Adapter, Client, Closing, Input, Result, Stream};
+use backport::{Adapter, Client, Closing, Input, Result};
 use crossbeam_channel::{unbounded, Receiver};
-use tungstenite::{Error, Message};
 
-use crate::support::{assert_same, in_time, next, pattern};
+use crate::support::next;
 
 /// An adapter whose conversation is a function.
 struct Talk<F>(F);
@@ -169,66 +168,4 @@ fn an_end_from_this_side_is_an_error_whose_reason_closing_learns() {
     client.server().stop();
     assert_eq!(next(&told), (io::ErrorKind::ConnectionAborted, io::ErrorKind::BrokenPipe));
     assert!(matches!(client.ended(), Closing::Stopping));
-}
-
-/// A WebSocket echo that says `still there?` by a ping whenever nothing comes for a moment.
-fn websocket(input: &mut Input) -> Result {
-    let mut socket = tungstenite::accept(input.stream()).map_err(|error| error.to_string())?;
-    let set_deadline = |stream: &mut Stream<'_>| {
-        stream.input().set_deadline(Some(Instant::now() + Duration::from_millis(50)));
-    };
-    loop {
-        set_deadline(socket.get_mut());
-        match socket.read() {
-            Ok(message) if message.is_text() || message.is_binary() => socket.send(message)?,
-            Ok(_) => {}
-            Err(Error::ConnectionClosed) => return Ok(()),
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::TimedOut => {
-                socket.send(Message::Ping("still there?".into()))?;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// The peer's bytes, a few at a time.
-struct Dripping(TestClient);
-
-impl Read for Dripping {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl Write for Dripping {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.0.write(&data[..data.len().min(7)])
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[test]
-fn a_websocket_library_runs_on_it_with_deadlines_between() {
-    let client = talk(|_, input| websocket(input));
-    let (mut socket, _) = tungstenite::client("ws://localhost/", Dripping(client)).unwrap();
-    for _ in 0..2 {
-        let Message::Ping(said) = socket.read().unwrap() else { panic!("not a ping") };
-        assert_eq!(said, "still there?");
-    }
-    socket.send(Message::text("hello")).unwrap();
-    socket.send(Message::binary(pattern(20_000))).unwrap();
-    let mut echoes = std::iter::from_fn(|| Some(socket.read().unwrap())).filter(|message| !message.is_ping());
-    assert_eq!(echoes.next(), Some(Message::text("hello")));
-    assert_same(&echoes.next().unwrap().into_data(), &pattern(20_000));
-    socket.close(None).unwrap();
-    let end = in_time("the closing handshake", move || loop {
-        match socket.read() {
-            Ok(_) => {}
-            Err(end) => return (end, socket),
-        }
-    });
-    assert!(matches!(end.0, Error::ConnectionClosed), "{}", end.0);
 }

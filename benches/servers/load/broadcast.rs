@@ -1,4 +1,4 @@
-//! One record to a thousand clients.
+//! One record that is sent to a thousand clients.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,16 +11,16 @@ use super::{histogram, micros_at, micros_per, record, Metrics};
 use crate::peers::{Kind, Peer, NEWS};
 use crate::server::Server;
 
-/// Broadcasts to `clients`, of whom all read at once, while `stalled` more don't read at all.
+/// Broadcasts to `clients` that read at once, while `stalled` more clients do not read.
 ///
-/// `micros`: CPU time per delivery; `p50`, `p99`: of the milliseconds until the last who reads has
-/// it.
+/// `micros`: CPU time per delivery; `p50`, `p99`: of the milliseconds until the last reading client has
+/// the record.
 pub(crate) fn broadcast(peer: Peer, clients: usize, stalled: usize, span: Duration) -> io::Result<Metrics> {
     let mut server = Server::start(peer, Kind::News)?;
     let mut crowd = Crowd::connect(server.address, clients)?;
     let stalled: Vec<Socket> = (0..stalled).map(|_| deaf(server.address)).collect::<io::Result<_>>()?;
     if !stalled.is_empty() {
-        // The last to connect are with the server by the time that another has had an answer.
+        // Once a later client has an answer, the server has accepted all of these.
         drop(Crowd::connect(server.address, 1)?);
         std::thread::sleep(Duration::from_millis(50));
         server.fill(stalled.len())?;
@@ -43,7 +43,7 @@ pub(crate) fn broadcast(peer: Peer, clients: usize, stalled: usize, span: Durati
     ])
 }
 
-/// A client who never reads, with little room for what comes.
+/// Returns a client that never reads and has a small receive buffer.
 fn deaf(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_recv_buffer_size(4096)?;

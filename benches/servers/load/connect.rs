@@ -12,7 +12,7 @@ use super::{histogram, micros_at, micros_per, record, Metrics, MESSAGE};
 use crate::peers::{Kind, Peer};
 use crate::server::{Server, PATIENCE};
 
-/// `at_once` threads, each of which makes one connection after another.
+/// Runs `at_once` threads, each of which makes one connection after another.
 ///
 /// `micros`: CPU time per connection; `p50`, `p99`: of the time from the connect to the server's
 /// end; `rate`: connections per second of CPU time.
@@ -27,7 +27,7 @@ pub(crate) fn one_after_another(
     visit_for(address, at_once, span / 10)?;
     let before = server.cpu_time()?;
     let latency = visit_for(address, at_once, span)?;
-    // Threads that have just lost their client come to their end, too.
+    // The server's threads for the last clients need a moment to finish.
     thread::sleep(Duration::from_millis(2));
     let spent = server.cpu_time()? - before;
     Ok(vec![
@@ -60,7 +60,7 @@ fn visit_for(address: SocketAddr, at_once: usize, span: Duration) -> io::Result<
     })
 }
 
-/// One connection, to its very end.
+/// Makes one connection, and reads until its end.
 pub(crate) fn visit(address: SocketAddr) -> io::Result<()> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -74,10 +74,10 @@ pub(crate) fn visit(address: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// `count` connects in one moment.
+/// Makes `count` connections at the same moment.
 ///
-/// `worst`: the milliseconds until the last one has had an answer, or until none came for so long that
-/// it is not waited for: a listen queue that overflows may keep a client waiting for minutes.
+/// `worst`: the milliseconds until the last client has an answer. A listen queue that overflows may keep a
+/// client waiting for minutes, so the load ends when no answer comes for [`PATIENCE`].
 pub(crate) fn all_at_once(peer: Peer, count: usize) -> io::Result<Metrics> {
     let server = Server::start(peer, Kind::Echo)?;
     let mut poll = Poll::new()?;

@@ -11,7 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 use super::{histogram, record, silence, MESSAGE};
 use crate::server::PATIENCE;
 
-/// Connected clients, each of which has had an answer already.
+/// Connected clients. Each of them has had an answer already.
 pub(crate) struct Crowd {
     poll: Poll,
     events: Events,
@@ -20,20 +20,20 @@ pub(crate) struct Crowd {
 
 struct Member {
     stream: TcpStream,
-    /// What is still to come of an answer.
+    /// The number of bytes of an answer that have not come yet.
     due: usize,
     sent: Instant,
     parted: bool,
 }
 
-/// What an exchange came to.
+/// The result of an exchange.
 pub(crate) struct Exchange {
     pub(crate) answers: u64,
     pub(crate) latency: Histogram<u64>,
 }
 
 impl Crowd {
-    /// Connects one after another, so that no queue overflows.
+    /// Connects one client after another, so that no listen queue overflows.
     pub(crate) fn connect(address: SocketAddr, count: usize) -> io::Result<Crowd> {
         let poll = Poll::new()?;
         let mut members = Vec::with_capacity(count);
@@ -51,8 +51,8 @@ impl Crowd {
         Ok(Crowd { poll, events: Events::with_capacity(1_024), members })
     }
 
-    /// Each of `active` clients, spread evenly over the crowd, sends `batch` and waits for it to
-    /// come back, again and again for `span`.
+    /// Has `active` clients send `batch` and wait until it comes back, again and again for `span`. These
+    /// clients are spread evenly over the crowd.
     pub(crate) fn exchange(&mut self, active: usize, batch: &[u8], span: Duration) -> io::Result<Exchange> {
         let mut exchange = Exchange { answers: 0, latency: histogram()? };
         let active = active.min(self.members.len());
@@ -82,7 +82,7 @@ impl Crowd {
         Ok(exchange)
     }
 
-    /// One client sends a message and waits for it to come back.
+    /// Has one client send a message and wait until it comes back.
     pub(crate) fn exchange_one(&mut self, index: usize) -> io::Result<()> {
         self.members[index].send(&MESSAGE)?;
         while self.members[index].due > 0 {
@@ -92,7 +92,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Reads until every client has got `each` bytes.
+    /// Reads until every client has received `each` bytes.
     pub(crate) fn collect(&mut self, each: usize) -> io::Result<()> {
         self.members.iter_mut().for_each(|member| member.due = each);
         let mut waiting = self.members.len();
@@ -108,7 +108,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Hangs up on who hangs up first, for at most `limit`.
+    /// Closes the connections that the server has closed. Waits at most `limit` for one.
     pub(crate) fn part(&mut self, limit: Duration) -> io::Result<()> {
         self.poll.poll(&mut self.events, Some(limit))?;
         for event in &self.events {
@@ -117,7 +117,7 @@ impl Crowd {
             {
                 continue;
             }
-            // Once: each shutdown is an event again. The descriptor can wait.
+            // Each shutdown causes another event, so it is called once. The descriptor is closed later.
             member.parted = true;
             match member.stream.shutdown(Shutdown::Both) {
                 Err(error) if error.kind() != io::ErrorKind::NotConnected => return Err(error),
@@ -143,7 +143,7 @@ impl Member {
         self.stream.write_all(batch)
     }
 
-    /// Reads what is there. Whether it was the last of what is due.
+    /// Reads what has come. Returns `true` if the whole answer is there.
     fn receive(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 4096];
         while self.due > 0 {

@@ -1,4 +1,4 @@
-//! A crowd that does nothing: what it costs, and how fast one is rid of it.
+//! A crowd that does nothing: its cost, and the time that a stop takes.
 
 use std::io;
 use std::thread;
@@ -9,10 +9,10 @@ use super::{silence, Metrics};
 use crate::peers::{Kind, Peer};
 use crate::server::{Server, PATIENCE};
 
-/// How long the crowd is silent before it is measured, and then while it is.
+/// The time that the crowd is silent before the measurement, and again during it.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Clients that have had one answer each, and then are silent.
+/// Measures clients that have had one answer each and then are silent.
 ///
 /// `kib`: resident memory per client; `threads`: of the process; `idle`: milliseconds of CPU time
 /// per second; `stop`: seconds from the word to the end of the process.
@@ -24,7 +24,7 @@ pub(crate) fn idle(peer: Peer, clients: usize) -> io::Result<Metrics> {
     thread::sleep(SILENCE);
     let kib = (server.status("VmRSS")?.saturating_sub(empty)) as f64 / clients as f64;
     let threads = server.status("Threads")? as f64;
-    // To ask for the CPU time of thousands of threads takes some, too.
+    // The question for the CPU time of thousands of threads takes CPU time itself.
     let asked = server.cpu_time()?;
     let before = server.cpu_time()?;
     thread::sleep(SILENCE);

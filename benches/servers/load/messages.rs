@@ -1,5 +1,5 @@
-//! Messages to and fro: ping-pong, pipelines, crowds of which few are busy, and clients who take
-//! their time.
+//! Messages and their answers: ping-pong, pipelines, crowds with few busy clients, and clients that send
+//! rarely.
 
 use std::io;
 use std::thread;
@@ -10,10 +10,10 @@ use super::{micros_at, micros_per, Metrics, MESSAGE};
 use crate::peers::{Kind, Peer};
 use crate::server::Server;
 
-/// After so long, a client who is silent counts as idle with every contender.
+/// After this time every contender treats a silent client as idle.
 const SETTLING: Duration = Duration::from_millis(400);
 
-/// Each client sends `depth` messages and waits for as many.
+/// Has each client send `depth` messages and wait for as many.
 ///
 /// `micros`: CPU time per message; `p50`, `p99`: of the time from a send to its whole answer.
 pub(crate) fn exchange(
@@ -28,7 +28,7 @@ pub(crate) fn exchange(
     busy(&mut server, &mut crowd, clients, depth, span)
 }
 
-/// `active` of the clients are busy with a message each.
+/// Has `active` of the clients exchange one message at a time.
 pub(crate) fn scale(peer: Peer, clients: usize, active: usize, span: Duration) -> io::Result<Metrics> {
     let mut server = Server::start(peer, Kind::Crowd)?;
     let mut crowd = Crowd::connect(server.address, clients)?;
@@ -55,7 +55,7 @@ fn busy(
     ])
 }
 
-/// Every client sends a message each `pause`, evenly spread over it.
+/// Has every client send a message each `pause`. The messages are spread evenly over the pause.
 pub(crate) fn unhurried(peer: Peer, clients: usize, pause: Duration, turns: u32) -> io::Result<Metrics> {
     let mut server = Server::start(peer, Kind::Echo)?;
     let mut crowd = Crowd::connect(server.address, clients)?;

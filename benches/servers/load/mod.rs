@@ -1,9 +1,10 @@
-//! The loads: what a crowd of clients does to a server, and what is measured of it. Each runs once
-//! against one contender and gives back [`Metrics`].
+//! The loads: the clients of a server, and the figures that are taken while they run. A load runs once
+//! against one contender and returns [`Metrics`].
 
 pub(crate) mod broadcast;
 pub(crate) mod connect;
 pub(crate) mod crowd;
+pub(crate) mod hostile;
 pub(crate) mod idle;
 pub(crate) mod messages;
 pub(crate) mod stdio;
@@ -14,13 +15,13 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// What a load measured: names and figures, in the units that the names say.
+/// The figures of a load by their names. The documentation of the load gives their units.
 pub(crate) type Metrics = Vec<(&'static str, f64)>;
 
-/// A message.
+/// The message that every load sends.
 pub(crate) const MESSAGE: [u8; 32] = *b"a message of thirty-two bytes..\n";
 
-/// Nanoseconds, up to a minute, to three digits.
+/// Returns a histogram of nanoseconds, up to a minute, with three digits.
 pub(crate) fn histogram() -> io::Result<Histogram<u64>> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).map_err(io::Error::other)
 }
@@ -33,7 +34,9 @@ pub(crate) fn micros_at(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     histogram.value_at_quantile(quantile) as f64 / 1e3
 }
 
-/// Microseconds each.
+/// Returns the microseconds for each of `count` units.
+///
+/// Fails if there was none.
 pub(crate) fn micros_per(time: Duration, count: u64) -> io::Result<f64> {
     match count {
         0 => Err(io::Error::other("nothing was done in time")),
@@ -41,7 +44,7 @@ pub(crate) fn micros_per(time: Duration, count: u64) -> io::Result<f64> {
     }
 }
 
-/// For a peer that should have answered by now.
+/// Returns the error for a server that should have answered by now.
 pub(crate) fn silence() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the server doesn't answer")
 }

@@ -1,4 +1,4 @@
-//! Lines through a process's standard input and output.
+//! Lines through the standard input and output of a process.
 
 use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
@@ -14,9 +14,10 @@ use nix::unistd::Pid;
 use super::{histogram, micros_at, micros_per, record, Metrics, MESSAGE};
 use crate::server::PATIENCE;
 
-/// One line after another, each sent when the last has come back.
+/// Sends one line after another. Each is sent when the previous one has come back.
 ///
-/// `micros`: CPU time per line, without what starting and ending the process takes; `p50`, `p99`.
+/// `micros`: CPU time per line, without the start and the end of the process; `p50`, `p99`: of the time
+/// until a line is back.
 pub(crate) fn lines(command: impl Fn() -> io::Result<Command>, span: Duration) -> io::Result<Metrics> {
     let (empty, _) = run(&mut command()?, Duration::ZERO)?;
     let (spent, latency) = run(&mut command()?, span)?;
@@ -27,7 +28,7 @@ pub(crate) fn lines(command: impl Fn() -> io::Result<Command>, span: Duration) -
     ])
 }
 
-/// The CPU time of one process's life, and how long its answers took.
+/// Returns the CPU time of a process from its start to its end, and the latency of its answers.
 fn run(command: &mut Command, span: Duration) -> io::Result<(Duration, hdrhistogram::Histogram<u64>)> {
     let before = children_cpu_time()?;
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -36,7 +37,7 @@ fn run(command: &mut Command, span: Duration) -> io::Result<(Duration, hdrhistog
         return Err(io::ErrorKind::BrokenPipe.into());
     };
     let (alive, watched) = channel::<()>();
-    // A pipe knows no time-out: a process that hangs is ended from the side.
+    // A pipe has no time-out, so another thread ends a process that hangs.
     let watchdog = thread::spawn(move || match watched.recv_timeout(span + PATIENCE) {
         Err(RecvTimeoutError::Timeout) => kill(pid, Signal::SIGKILL),
         _ => Ok(()),
@@ -64,7 +65,7 @@ fn run(command: &mut Command, span: Duration) -> io::Result<(Duration, hdrhistog
     Ok((children_cpu_time()? - before, latency))
 }
 
-/// Of those that have ended and were waited for.
+/// Returns the CPU time of the child processes that have ended and were waited for.
 fn children_cpu_time() -> io::Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();

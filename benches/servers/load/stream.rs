@@ -1,4 +1,4 @@
-//! Streams: clients who send as fast as it comes back.
+//! Streams: clients that send as fast as their data comes back.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -11,8 +11,8 @@ use super::{micros_per, silence, Metrics};
 use crate::peers::{Kind, Peer};
 use crate::server::{Server, PATIENCE};
 
-/// How much a client has on its way at most. With twice as much, streams fall by chance into a
-/// state in which they are half as fast.
+/// The most bytes that a client has under way. With twice as many, some streams are half as fast, by
+/// chance.
 const WINDOW: usize = 256 * 1024;
 const CHUNK: usize = 64 * 1024;
 
@@ -22,7 +22,9 @@ struct Stream {
     received: usize,
 }
 
-/// `micros`: CPU time per MB (10⁶ bytes) that went there and back; `rate`: MB per second.
+/// Has each client send data and read it back.
+///
+/// `micros`: CPU time per MB (10⁶ bytes) that was sent back; `rate`: MB per second.
 pub(crate) fn echo(peer: Peer, clients: usize, span: Duration) -> io::Result<Metrics> {
     let mut server = Server::start(peer, Kind::Echo)?;
     let poll = Poll::new()?;
@@ -72,7 +74,7 @@ fn run(
 }
 
 impl Stream {
-    /// Sends and receives until neither can go on.
+    /// Sends and receives until both would block.
     fn pump(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         loop {
             let mut moved = false;

@@ -1,4 +1,4 @@
-//! The crate, as a newcomer uses it: one adapter, and the defaults.
+//! The crate as a newcomer uses it: one adapter, and the defaults.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ impl Adapter for Echo {
     }
 }
 
-/// What framing takes away, the answer puts back.
+/// The framing removes the end of each line, and the answer adds it again.
 struct EchoLine;
 
 impl Adapter for EchoLine {
@@ -40,7 +40,7 @@ pub(super) fn start(kind: Kind) -> io::Result<Box<dyn Serving>> {
         Kind::Gathered => {
             machine.prepare_tcp_server("127.0.0.1:0", || EchoLine.framed(Lines::default()).gathering())?
         }
-        // More clients than are served by default.
+        // These clients are more than the default limit.
         _ => machine.prepare(TcpServer::new("127.0.0.1:0", || Echo).max_clients(20_000))?,
     };
     let running = machine.start().map_err(io::Error::other)?;

@@ -1,33 +1,22 @@
-//! The servers under test, one file each, and what a server process does beside serving: it
-//! answers the driver, over the socket that it has for its standard input.
-//!
-//! | the driver says | the process answers |
-//! |---|---|
-//! | (nothing) | `127.0.0.1:41234`: where it listens |
-//! | `cpu` | its CPU time so far, in nanoseconds |
-//! | `broadcast` | `done`, when 100 bytes were sent to every client |
-//! | `fill 50` | `done`, when the kernel takes no more for the 50 clients that came last |
-//! | `stop` or the end | nothing: stops and exits |
+//! The servers under test, one file each. `process` runs one of them in a process of its own.
 
 mod backport;
+mod process;
 mod std_loop;
 mod tokio;
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::str::FromStr;
-use std::time::Duration;
 
-use nix::time::{clock_gettime, ClockId};
+pub(crate) use process::serve;
 
 /// The buffer of the hand-written peers.
 const BUFFER: usize = 64 * 1024;
-/// What is broadcast.
+/// The record that is broadcast.
 pub(crate) const NEWS: [u8; 100] = [b'n'; 100];
 
-/// Who serves.
+/// The code that serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     Std,
@@ -35,24 +24,25 @@ pub(crate) enum Peer {
     Backport,
 }
 
-/// What is served.
+/// The service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// What comes is sent back.
+    /// All input is sent back.
     Echo,
-    /// The same, for more clients than the crate takes by default.
+    /// Echo for more clients than the crate accepts by default.
     Crowd,
-    /// The same, for clients who are told something all at once.
+    /// Echo for clients that also get broadcasts.
     News,
     /// Echo on the process's own standard input and output.
     Stdio,
-    /// Echo line by line, each line sent back as it is taken.
+    /// Echo line by line. Each line is sent back at once.
     Lines,
-    /// The same, the answers to one read sent in one piece.
+    /// Echo line by line. The answers to one read are sent in one piece.
     Gathered,
-    /// Echo by one thread, for one client after another: what connections cost without a hand-over.
+    /// Echo by one thread for one client after another. It shows the cost of connections that are not handed
+    /// over to another thread.
     Alone,
-    /// Echo on standard input and output that can be stopped: it asks for readiness before each read.
+    /// Echo on standard input and output that can be stopped. It asks for readiness before each read.
     Asking,
 }
 
@@ -101,7 +91,7 @@ impl FromStr for Kind {
     }
 }
 
-/// A server that listens already, as the driver's commands see it.
+/// A server that is listening. Its methods are the commands of the driver.
 trait Serving {
     fn address(&self) -> SocketAddr;
     fn broadcast(&self) -> io::Result<()> {
@@ -113,50 +103,4 @@ trait Serving {
     fn stop(self: Box<Self>) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// The server process.
-pub(crate) fn serve(peer: Peer, kind: Kind) -> io::Result<()> {
-    let serving = match (peer, kind) {
-        (Peer::Std, Kind::Stdio) => return std_loop::stdio(),
-        (Peer::Std, Kind::Asking) => return std_loop::stdio_asking(),
-        (Peer::Backport, Kind::Stdio) => return backport::stdio(),
-        (Peer::Std, Kind::News) => std_loop::start_news()?,
-        (Peer::Std, Kind::Alone) => std_loop::start_alone()?,
-        (Peer::Std, Kind::Echo | Kind::Crowd) => std_loop::start()?,
-        (Peer::Tokio, Kind::Echo | Kind::Crowd) => tokio::start()?,
-        (Peer::Backport, Kind::Echo | Kind::Crowd | Kind::News | Kind::Lines | Kind::Gathered) => {
-            backport::start(kind)?
-        }
-        _ => return Err(io::ErrorKind::Unsupported.into()),
-    };
-    let driver = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let commands = BufReader::new(driver.try_clone()?).lines();
-    answer(&driver, serving.address())?;
-    for command in commands {
-        let command = command?;
-        match command.split(' ').collect::<Vec<_>>()[..] {
-            ["cpu"] => answer(&driver, cpu_time()?.as_nanos())?,
-            ["broadcast"] => {
-                serving.broadcast()?;
-                answer(&driver, "done")?;
-            }
-            ["fill", last] => {
-                serving.fill(last.parse().map_err(io::Error::other)?)?;
-                answer(&driver, "done")?;
-            }
-            ["stop"] => break,
-            _ => return Err(io::Error::other(format!("what is `{command}`?"))),
-        }
-    }
-    serving.stop()
-}
-
-fn answer(mut driver: &UnixStream, what: impl std::fmt::Display) -> io::Result<()> {
-    driver.write_all(format!("{what}\n").as_bytes())
-}
-
-/// The CPU time of this process so far, threads that have ended included.
-fn cpu_time() -> io::Result<Duration> {
-    Ok(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into())
 }

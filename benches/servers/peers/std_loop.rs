@@ -1,4 +1,4 @@
-//! What one writes by hand: a thread per connection, a buffer, a loop.
+//! A server that is written by hand: a thread per connection, a buffer, a loop.
 
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
@@ -14,23 +14,23 @@ use super::{Serving, BUFFER, NEWS};
 
 struct Server {
     address: SocketAddr,
-    /// Only where something is told to all.
+    /// Empty unless the server broadcasts.
     streams: Arc<Mutex<Vec<Arc<TcpStream>>>>,
 }
 
-/// Echo.
+/// Starts an echo server.
 pub(super) fn start() -> io::Result<Box<dyn Serving>> {
     let address = listen(|stream| drop(thread::spawn(move || echo(&stream))))?;
     Ok(Box::new(Server { address, streams: Arc::default() }))
 }
 
-/// Echo, by the thread that accepts.
+/// Starts an echo server whose accepting thread serves the clients.
 pub(super) fn start_alone() -> io::Result<Box<dyn Serving>> {
     let address = listen(|stream| drop(echo(&stream)))?;
     Ok(Box::new(Server { address, streams: Arc::default() }))
 }
 
-/// Echo, and a list of the connections.
+/// Starts an echo server that keeps a list of its connections.
 pub(super) fn start_news() -> io::Result<Box<dyn Serving>> {
     let streams: Arc<Mutex<Vec<Arc<TcpStream>>>> = Arc::default();
     let list = Arc::clone(&streams);
@@ -80,8 +80,8 @@ impl Serving for Server {
     }
 }
 
-/// Lines from a reader thread through a channel, as one does it to be able to wait for something
-/// else as well.
+/// Echoes lines that a reader thread sends through a channel. Programs that have to wait for something
+/// else as well are written this way.
 pub(super) fn stdio() -> io::Result<()> {
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
@@ -101,7 +101,7 @@ pub(super) fn stdio() -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for standard input and for whoever wants it to stop, then reads, then writes.
+/// Waits for standard input and for a stop, then reads, then writes.
 pub(super) fn stdio_asking() -> io::Result<()> {
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);

@@ -1,5 +1,5 @@
-//! The same in tokio: its default runtime, multi-threaded with a worker per CPU that the process may
-//! use, which is one here; a task per connection.
+//! The echo server in tokio: a task per connection, on the default runtime. That runtime has a worker
+//! thread for each CPU that the process may use, which is one CPU here.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,10 +1,10 @@
-//! What holds of each framing, whatever the bytes: for the suite, and for the fuzz targets, which
-//! include this folder by its path.
+//! Checks that hold of each framing and of any bytes. The suite, the long tests and the fuzz targets include
+//! this folder by its path.
 //!
-//! - [`wire`] is the framings as data, each with a second decoder, written by hand and slow.
+//! - [`wire`] has the framings as data, each with a second decoder that is written by hand and slow.
 //! - [`drive`] feeds a framing as the crate does.
-//! - [`connection`] has the crate itself do it.
-//! - [`targets`] makes all that of a fuzzer's bytes.
+//! - [`connection`] has the crate itself feed it.
+//! - [`targets`] turns the bytes of a fuzzer into such checks.
 
 #![allow(dead_code, reason = "each crate that includes it uses its part of it")]
 

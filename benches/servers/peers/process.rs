@@ -1,0 +1,64 @@
+//! The server process. It serves, and it answers the driver over the socket that is its standard input.
+//!
+//! | the driver says | the process answers |
+//! |---|---|
+//! | (nothing) | `127.0.0.1:41234`, the address that it listens on |
+//! | `cpu` | its CPU time up to now, in nanoseconds |
+//! | `broadcast` | `done`, when 100 bytes were sent to every client |
+//! | `fill 50` | `done`, when the kernel takes no more for the last 50 clients that connected |
+//! | `stop`, or the end of input | nothing: it stops and exits |
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use nix::time::{clock_gettime, ClockId};
+
+use super::{backport, std_loop, tokio, Kind, Peer};
+
+/// Serves until the driver stops it.
+pub(crate) fn serve(peer: Peer, kind: Kind) -> io::Result<()> {
+    let serving = match (peer, kind) {
+        (Peer::Std, Kind::Stdio) => return std_loop::stdio(),
+        (Peer::Std, Kind::Asking) => return std_loop::stdio_asking(),
+        (Peer::Backport, Kind::Stdio) => return backport::stdio(),
+        (Peer::Std, Kind::News) => std_loop::start_news()?,
+        (Peer::Std, Kind::Alone) => std_loop::start_alone()?,
+        (Peer::Std, Kind::Echo | Kind::Crowd) => std_loop::start()?,
+        (Peer::Tokio, Kind::Echo | Kind::Crowd) => tokio::start()?,
+        (Peer::Backport, Kind::Echo | Kind::Crowd | Kind::News | Kind::Lines | Kind::Gathered) => {
+            backport::start(kind)?
+        }
+        _ => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    let driver = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let commands = BufReader::new(driver.try_clone()?).lines();
+    answer(&driver, serving.address())?;
+    for command in commands {
+        let command = command?;
+        match command.split(' ').collect::<Vec<_>>()[..] {
+            ["cpu"] => answer(&driver, cpu_time()?.as_nanos())?,
+            ["broadcast"] => {
+                serving.broadcast()?;
+                answer(&driver, "done")?;
+            }
+            ["fill", last] => {
+                serving.fill(last.parse().map_err(io::Error::other)?)?;
+                answer(&driver, "done")?;
+            }
+            ["stop"] => break,
+            _ => return Err(io::Error::other(format!("what is `{command}`?"))),
+        }
+    }
+    serving.stop()
+}
+
+fn answer(mut driver: &UnixStream, what: impl std::fmt::Display) -> io::Result<()> {
+    driver.write_all(format!("{what}\n").as_bytes())
+}
+
+/// Returns the CPU time of this process up to now, with the threads that have ended.
+fn cpu_time() -> io::Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into())
+}
