@@ -73,7 +73,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
         }
     }
 
-    /// Sets the upgrades that each connection goes through.
+    /// Sets the upgrades that each connection goes through. Default: none.
     #[cfg_attr(not(test), expect(dead_code, reason = "no server of this crate upgrades connections yet"))]
     pub(crate) fn upgrades(self, upgrades: Vec<Box<dyn Upgrade>>) -> Sessions<F, S> {
         Sessions { upgrades, ..self }

@@ -37,3 +37,168 @@ pub(crate) fn upgrade_all(upgrades: &[Box<dyn Upgrade>], connection: Connection)
     let deadline = Instant::now() + UPGRADE_TIMEOUT;
     upgrades.iter().try_fold(connection, |connection, upgrade| upgrade.upgrade(connection, deadline))
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use crossbeam_channel::{bounded, unbounded, Receiver};
+
+    use super::*;
+    use crate::adapter::{receiving, Adapter};
+    use crate::client::Client;
+    use crate::closing::Closing;
+    use crate::error::Result;
+    use crate::event::ServerId;
+    use crate::reactor::{Reactor, Waited};
+    use crate::server::control::{Control, Engine};
+    use crate::server::listener::Accepted;
+    use crate::server::permit::Permit;
+    use crate::server::session::Sessions;
+    use crate::server::state::ServerState;
+    use crate::threads::pool::{Job, Pool};
+    use crate::threads::Threads;
+    use crate::transport::memory::{MemoryTransport, Pipe};
+    use crate::transport::Received;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// An upgrade from a function.
+    struct Step<F>(F);
+
+    impl<F: Fn(Connection, Instant) -> io::Result<Connection> + Send + Sync> Upgrade for Step<F> {
+        fn upgrade(&self, connection: Connection, deadline: Instant) -> io::Result<Connection> {
+            (self.0)(connection, deadline)
+        }
+    }
+
+    fn step<F>(f: F) -> Box<dyn Upgrade>
+    where
+        F: Fn(Connection, Instant) -> io::Result<Connection> + Send + Sync + 'static,
+    {
+        Box::new(Step(f))
+    }
+
+    /// A transport, and its pipe towards the peer.
+    fn memory() -> (MemoryTransport, Arc<Pipe>) {
+        let (inward, outward) = (Pipe::new(100), Pipe::new(100));
+        inward.end();
+        (MemoryTransport { inward, outward: Arc::clone(&outward), flush: Arc::default() }, outward)
+    }
+
+    fn control() -> Control {
+        let threads = Threads::new();
+        let engine = Engine {
+            pool: Pool::new(Arc::clone(&threads)),
+            reactor: Arc::new(Reactor::new(Arc::clone(&threads))),
+            threads,
+        };
+        Control::new(ServerState::new(ServerId(1), "test".to_owned(), unbounded().0), engine)
+    }
+
+    /// Serves one client on this thread, and returns the reason of its end.
+    fn serve<A: Adapter>(
+        control: &Control,
+        socket: MemoryTransport,
+        upgrades: Vec<Box<dyn Upgrade>>,
+        factory: impl Fn() -> A + Send + Sync + 'static,
+    ) -> Closing {
+        let (reports, reason): (_, Receiver<Closing>) = bounded(1);
+        let connect = |socket: MemoryTransport| -> Arc<dyn Transport> { Arc::new(socket) };
+        let sessions = Sessions::new(control, factory, connect).upgrades(upgrades).reporting(reports);
+        let permit = Permit::take(control.state()).expect("the server is not stopping");
+        Arc::new(sessions).session(permit, Accepted { socket, remote: Remote::Memory }).run();
+        reason.try_recv().expect("the session has ended")
+    }
+
+    /// Greets in `opening`, and tells the far end of its client.
+    struct Greeter;
+
+    impl Adapter for Greeter {
+        fn opening(&mut self, client: &Client) -> Result {
+            Ok(client.write(client.remote().to_string())?)
+        }
+    }
+
+    #[test]
+    fn an_upgrade_passes_on_another_transport_and_another_far_end() {
+        let ((first, raw), (second, outward)) = (memory(), memory());
+        let second: Arc<dyn Transport> = Arc::new(second);
+        let upgrade =
+            step(move |_, _| Ok(Connection { transport: Arc::clone(&second), remote: Remote::Stdio }));
+        assert!(matches!(serve(&control(), first, vec![upgrade], || Greeter), Closing::ByPeer));
+        let mut said = [0; 10];
+        assert_eq!(outward.read(&mut said, Instant::now()).unwrap(), 5);
+        assert_eq!(&said[..5], b"stdio");
+        assert_eq!(raw.read(&mut said, Instant::now()).unwrap(), 0, "the first transport is dropped");
+    }
+
+    #[test]
+    fn a_failed_upgrade_ends_the_connection_without_an_adapter() {
+        let (socket, outward) = memory();
+        let upgrade = step(|_, _| Err(io::Error::new(io::ErrorKind::InvalidData, "no hello")));
+        let control = control();
+        let factory = || -> Box<dyn Adapter> { panic!("the factory was called") };
+        let Closing::Failed(error) = serve(&control, socket, vec![upgrade], factory) else { panic!() };
+        assert_eq!(error.to_string(), "no hello");
+        assert_eq!(outward.read(&mut [0], Instant::now()).unwrap(), 0, "the peer sees the end");
+        let stats = control.state().stats();
+        assert_eq!((stats.accepted, stats.current, stats.failures, stats.panics), (1, 0, 1, 0));
+    }
+
+    #[test]
+    fn a_panic_in_an_upgrade_ends_that_client_alone() {
+        let upgrade = step(|_, _| panic!("on purpose"));
+        let reason = serve(&control(), memory().0, vec![upgrade], || Greeter);
+        assert!(matches!(reason, Closing::Panicked(message) if message == "on purpose"));
+    }
+
+    #[test]
+    fn upgrades_run_in_order_and_share_one_deadline() {
+        let (sender, seen) = unbounded();
+        let upgrades = ["one", "two"].map(|name| {
+            let sender = sender.clone();
+            step(move |connection, deadline| {
+                sender.send((name, deadline)).unwrap();
+                Ok(connection)
+            })
+        });
+        drop(serve(&control(), memory().0, Vec::from(upgrades), || Greeter));
+        let seen: Vec<_> = seen.try_iter().collect();
+        assert_eq!((seen[0].0, seen[1].0), ("one", "two"));
+        assert_eq!(seen[0].1, seen[1].1);
+        assert!(seen[0].1 > Instant::now());
+    }
+
+    #[test]
+    fn no_output_gets_into_an_upgrade() {
+        let (control, (socket, outward)) = (control(), memory());
+        let server = Arc::clone(control.state());
+        let upgrade = step(move |connection, _| {
+            let client = &server.clients()[0];
+            assert_eq!(client.post("news").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+            assert_eq!(client.write("news").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+            Ok(connection)
+        });
+        assert!(matches!(serve(&control, socket, vec![upgrade], || Greeter), Closing::ByPeer));
+        let mut said = [0; 10];
+        let count = outward.read(&mut said, Instant::now()).unwrap();
+        assert_eq!(&said[..count], b"memory");
+    }
+
+    #[test]
+    fn a_stop_ends_an_upgrade_that_waits() {
+        let control = control();
+        let socket = MemoryTransport { inward: Pipe::new(1), outward: Pipe::new(1), flush: Arc::default() };
+        let server = Arc::clone(control.state());
+        let upgrade = step(move |connection, _| {
+            // The client is registered before its first wait.
+            server.end_clients();
+            assert_eq!(connection.transport.wait_writable(Instant::now() + LONG), Waited::Interrupted);
+            match connection.transport.read(&mut [0], Some(LONG))? {
+                Received::Interrupted => Err(io::ErrorKind::ConnectionAborted.into()),
+                other => panic!("{other:?}"),
+            }
+        });
+        let factory = || receiving(|_, _| panic!("the client was served"));
+        assert!(matches!(serve(&control, socket, vec![upgrade], factory), Closing::Stopping));
+    }
+}

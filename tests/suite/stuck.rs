@@ -1,5 +1,6 @@
 //! A stop against what takes its time: callbacks, peers, drops (P9, P10).
 
+use std::cell::RefCell;
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use backport::{Adapter, Client, Error, Machine, Result};
 use crossbeam_channel::{unbounded, Sender};
 
-use crate::support::{gate, next, serve, serve_with, Echo, Gate, Peer, Watch};
+use crate::support::{eventually, gate, next, serve, serve_with, Echo, Gate, Peer, Watch};
 
 #[test]
 fn a_stuck_callback_is_reported_and_its_closing_follows() {
@@ -141,4 +142,68 @@ fn a_server_whose_factory_takes_long_to_drop_holds_up_no_other() {
     }
     drop(keeper);
     served.stop().unwrap();
+}
+
+/// Calls a function when a thread drops its thread-locals.
+struct AtThreadEnd(Box<dyn Fn()>);
+
+impl Drop for AtThreadEnd {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+thread_local! {
+    #[allow(clippy::missing_const_for_thread_local, reason = "it is const, but not for the lint on Windows")]
+    static AT_END: RefCell<Option<AtThreadEnd>> = const { RefCell::new(None) };
+}
+
+/// An echo whose threads call `f` at their end.
+fn at_thread_end(f: impl Fn() + Clone + Send + 'static) -> impl Adapter {
+    backport::receiving(move |client, data| {
+        let f = f.clone();
+        AT_END.with(|slot| *slot.borrow_mut() = Some(AtThreadEnd(Box::new(f))));
+        Ok(client.write(data)?)
+    })
+}
+
+/// One after another, these destructors would take ten seconds, and the drain timeout is half of that.
+#[test]
+fn slow_thread_locals_of_many_threads_take_their_time_together() {
+    let served = serve(|| at_thread_end(|| thread::sleep(Duration::from_millis(50))));
+    let peers: Vec<_> = (0..200).map(|_| served.connect()).collect();
+    peers.iter().for_each(|peer| peer.assert_echo(b"in"));
+    served.stop().unwrap();
+}
+
+#[test]
+fn a_thread_local_whose_drop_hangs_is_counted_and_reported_and_delays_no_other_thread() {
+    let (keeper, gate) = gate();
+    let (sender, hangs) = unbounded();
+    let served = serve(move || {
+        let (gate, sender) = (gate.clone(), sender.clone());
+        at_thread_end(move || {
+            // The first of them hangs.
+            if sender.send(()).is_ok() {
+                gate.wait();
+            }
+        })
+    });
+    served.machine().set_drain_timeout(Duration::from_secs(1));
+    let before = served.machine().stats().threads;
+    // The worker of the last client ends last, after its time in the pool.
+    served.assert_echoes();
+    next(&hangs);
+    drop(hangs);
+    for _ in 0..3 {
+        served.assert_echoes();
+    }
+    eventually("the later workers have ended, and the first is counted", || {
+        served.machine().stats().threads == before + 1
+    });
+    let error = served.stop().unwrap_err();
+    let Some(Error::Stuck { threads, .. }) = error.downcast_ref::<Error>() else { panic!("{error}") };
+    assert_eq!(threads.len(), 1, "{threads:?}");
+    assert!(threads[0].starts_with("backport-worker-"), "{threads:?}");
+    drop(keeper);
 }

@@ -68,7 +68,10 @@ fn a_reactor_that_cannot_be_started_at_first_is_started_later() {
         host.eventually("it has left", |report| report.get("current") == 0);
         assert_serves_slow_readers(&host);
         let logged = host.logged();
-        assert!(!logged.is_empty() && logged.iter().all(|line| line.contains("cannot start the reactor")), "{logged:?}");
+        assert!(
+            !logged.is_empty() && logged.iter().all(|line| line.contains("cannot start the reactor")),
+            "{logged:?}"
+        );
         host.finish();
     });
 }
