@@ -88,7 +88,7 @@ impl Clock {
     /// If the jobs have not ended within the [deadline](Clock::deadline), or the machine has not
     /// started; in a job, which can't wait for itself; and beyond the clock's range.
     pub fn advance(&self, by: Duration) {
-        assert!(!self.time.is_asked_by_a_job(), "a job can't move the clock that it runs by");
+        assert!(!self.time.is_scheduler_thread(), "a job can't move the clock that it runs by");
         assert!(self.time.now().checked_add(by).is_some(), "{by:?} are beyond the clock's range");
         let (done, arrived) = bounded(0);
         // It fails once the machine has stopped; then nothing is due.
