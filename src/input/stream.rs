@@ -33,8 +33,8 @@ use crate::input::Input;
 /// From the [deadline](Input::set_deadline) on, a read fails with [`TimedOut`](io::ErrorKind::TimedOut). No
 /// byte is lost, and the connection goes on. Most libraries can be called again then.
 ///
-/// A read also fails with `TimedOut` at the server's idle timeout, and a write at its write timeout. These two
-/// end the connection: [`Client::is_closed`] returns `true` then.
+/// A read also fails with `TimedOut` at the server's idle timeout, and a write at its write timeout. These
+/// two end the connection: [`Client::is_closed`] returns `true` then.
 ///
 /// # Closing
 ///
@@ -88,7 +88,8 @@ impl<'a> Stream<'a> {
         Stream { input }
     }
 
-    /// Returns the input, for example to set a deadline, or to read a frame between two messages of the library.
+    /// Returns the input, for example to set a deadline, or to read a frame between two messages of the
+    /// library.
     pub fn input(&mut self) -> &mut Input {
         self.input
     }

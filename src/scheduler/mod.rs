@@ -63,8 +63,8 @@ pub(crate) enum Command {
     Cancel(u64),
     /// Moves a manual clock on. The sender is dropped when all jobs that come due have run.
     Advance(Duration, Sender<()>),
-    /// Wakes the thread, which then sees that the machine is asked to stop. A thread that waits for a job does
-    /// not look at the flag. Dropped senders cannot wake it, because each interval holds a sender.
+    /// Wakes the thread, which then sees that the machine is asked to stop. A thread that waits for a job
+    /// does not look at the flag. Dropped senders cannot wake it, because each interval holds a sender.
     Wake,
 }
 
@@ -146,8 +146,8 @@ impl Scheduler {
             SchedulerThread { schedule: Schedule::new(), time, events, stopping }.run(&receiver);
         };
         if let Err(error) = self.threads.spawn("backport-scheduler".to_owned(), None, run) {
-            // The receiver is dropped now, so each job ends when it is added. A machine that is stopping starts
-            // no more threads, which is no failure.
+            // The receiver is dropped now, so each job ends when it is added. A machine that is stopping
+            // starts no more threads, which is no failure.
             if !self.stopping.load(Ordering::Acquire) {
                 error!("cannot start the thread of the intervals: {error}");
             }
