@@ -14,8 +14,7 @@ use crate::error::Result;
 use crate::frame::{FrameError, Framing};
 use crate::input::Input;
 
-/// An adapter whose `receiving` gets one frame for each call. [`Adapter::framed`](crate::Adapter::framed)
-/// makes it.
+/// An adapter whose `receiving` gets one frame for each call. [`Adapter::framed`] makes it.
 ///
 /// An error of the framing ends the connection in the same way as an error of the adapter
 /// ([`Closing::Failed`]). `closing` recognizes it by `error.downcast_ref::<FrameError>()`, and may still

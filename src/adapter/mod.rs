@@ -67,11 +67,7 @@ pub trait Adapter: Send + 'static {
     /// stopping.
     ///
     /// # Errors
-    /// - Any error ends the connection ([`Closing::Failed`]), and is logged as a warning.
-    /// - An I/O error that only says that the peer has gone ends it as [`Closing::Lost`], and is logged for
-    ///   debugging.
-    ///
-    /// `closing` is called in both cases.
+    /// The same as for [`receiving`](Adapter::receiving).
     fn opening(&mut self, client: &Client) -> Result {
         let _ = client;
         Ok(())
@@ -90,15 +86,15 @@ pub trait Adapter: Send + 'static {
     /// - after [`Client::close`] or [`Client::abort`] has returned, even if bytes are unread. A call that is
     ///   running then finishes.
     /// - after a stop of the server or machine has reached the client.
-    /// - after the end of input.
+    /// - after the end of input. Only a [framed](Adapter::framed) adapter may get a last frame then.
     /// - if the adapter has its own [`serving`](Adapter::serving), which then reads the bytes itself.
     ///
     /// # Errors
-    /// - Any error ends the connection ([`Closing::Failed`]), and is logged as a warning.
-    /// - An I/O error that only says that the peer has gone can be passed on with `?`. It ends the connection
-    ///   as [`Closing::Lost`], or with the reason for which the connection was already asked to end.
+    /// Every error ends the connection of this client alone, and `closing` is called with one of these reasons:
     ///
-    /// `closing` is called in both cases.
+    /// - [`Closing::Lost`] if an I/O error only says that the peer has gone. Therefore errors of writes can be
+    ///   passed on with `?`. If the connection was already asked to end, the reason for that is kept.
+    /// - [`Closing::Failed`] for every other error. It is logged as a warning.
     fn receiving(&mut self, client: &Client, data: &[u8]) -> Result {
         let _ = (client, data);
         Ok(())
