@@ -90,10 +90,11 @@ pub trait Adapter: Send + 'static {
     /// - if the adapter has its own [`serving`](Adapter::serving), which then reads the bytes itself.
     ///
     /// # Errors
-    /// Every error ends the connection of this client alone, and `closing` is called with one of these reasons:
+    /// Every error ends the connection of this client alone. `closing` is called with one of these reasons:
     ///
-    /// - [`Closing::Lost`] if an I/O error only says that the peer has gone. Therefore errors of writes can be
-    ///   passed on with `?`. If the connection was already asked to end, the reason for that is kept.
+    /// - [`Closing::Lost`] if an I/O error only says that the peer has closed or cannot be reached. Therefore
+    ///   errors of writes can be passed on with `?`. If the connection was already asked to end, the reason
+    ///   for that is kept.
     /// - [`Closing::Failed`] for every other error. It is logged as a warning.
     fn receiving(&mut self, client: &Client, data: &[u8]) -> Result {
         let _ = (client, data);
