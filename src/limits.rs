@@ -1,21 +1,26 @@
-//! What a server allows each of its clients, and how many of them: data, changeable while it runs.
+//! [`Limits`]: the limits of a server, which may change while it runs.
+//!
+//! The server's state, its handles and its clients share one value. It is data: no thread runs it.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// The limits of one server.
 ///
-/// Each is written by the server's builder, then by whoever changes it through the handle, and read
-/// by workers and the acceptor at the next occasion. They stand alone, so `Relaxed` is enough.
+/// The server's builder writes each of them, and later every thread that changes it by the handle. The
+/// acceptor and the threads of clients read them before they use them. No limit depends on another, so
+/// `Relaxed` is enough.
 #[derive(Debug)]
 pub(crate) struct Limits {
     max_clients: AtomicUsize,
     max_backlog: AtomicUsize,
-    /// In microseconds; `u64::MAX` is none.
+    /// In microseconds. [`NONE`] means no timeout.
     idle_timeout: AtomicU64,
+    /// In microseconds.
     write_timeout: AtomicU64,
 }
 
+/// The value of a timeout that is not set.
 const NONE: u64 = u64::MAX;
 
 impl Default for Limits {
@@ -30,7 +35,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Takes over what a builder has set.
+    /// Copies all limits from those of a builder.
     pub(crate) fn take(&self, other: &Limits) {
         self.set_max_clients(other.max_clients());
         self.set_max_backlog(other.max_backlog());
@@ -42,6 +47,7 @@ impl Limits {
         self.max_clients.load(Ordering::Relaxed)
     }
 
+    /// Sets how many clients are served at once. Zero counts as one.
     pub(crate) fn set_max_clients(&self, limit: usize) {
         self.max_clients.store(limit.max(1), Ordering::Relaxed);
     }
@@ -74,7 +80,7 @@ impl Limits {
     }
 }
 
-/// A year is as good as for ever, and safe to add to a clock.
+/// Returns a duration in microseconds, at most a year. A year is safe to add to a clock.
 fn micros(limit: Duration) -> u64 {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     u64::try_from(limit.min(YEAR).as_micros()).unwrap_or(NONE - 1)
@@ -85,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_are_the_documented_ones() {
+    fn limits_have_the_documented_defaults() {
         let limits = Limits::default();
         assert_eq!(limits.max_clients(), 1_024);
         assert_eq!(limits.max_backlog(), 1_048_576);
@@ -94,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_builder_has_set_is_taken_over() {
+    fn the_limits_of_a_builder_are_copied() {
         let set = Limits::default();
         set.set_max_clients(0);
         set.set_max_backlog(2);
@@ -102,14 +108,14 @@ mod tests {
         set.set_write_timeout(Duration::from_millis(4));
         let limits = Limits::default();
         limits.take(&set);
-        assert_eq!(limits.max_clients(), 1, "none at all would be no server");
+        assert_eq!(limits.max_clients(), 1, "a server serves at least one client");
         assert_eq!(limits.max_backlog(), 2);
         assert_eq!(limits.idle_timeout(), Some(Duration::from_millis(3)));
         assert_eq!(limits.write_timeout(), Duration::from_millis(4));
     }
 
     #[test]
-    fn absurd_durations_are_cut_to_a_year() {
+    fn a_duration_over_a_year_is_cut_to_a_year() {
         let limits = Limits::default();
         limits.set_idle_timeout(Some(Duration::MAX));
         assert_eq!(limits.idle_timeout(), Some(Duration::from_secs(31_536_000)));

@@ -1,27 +1,27 @@
-//! Who is at the far end of a client: plain data.
+//! [`Remote`]: the far end of a client, as data. It stays available after the connection has ended.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// Who is at the far end of a client.
+/// The far end of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remote {
-    /// A TCP connection. IPv4 peers of a dual-stack listener are shown as IPv4.
+    /// A TCP connection. If an IPv4 peer connects to an IPv6 listener, both addresses are IPv4.
     Tcp {
         /// The peer's address.
         peer: SocketAddr,
-        /// The address of ours that the peer connected to.
+        /// The local address that the peer has connected to.
         local: SocketAddr,
     },
-    /// The process's own standard input and output.
+    /// The standard input and output of this process.
     Stdio,
-    /// A test, in the same process: [`testing`](crate::testing).
+    /// A test in the same process. See [`testing`](crate::testing).
     Memory,
 }
 
 impl Remote {
-    /// The peer's address, where it has one.
+    /// Returns the peer's address. Returns `None` if it has none.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         match self {
@@ -30,13 +30,13 @@ impl Remote {
         }
     }
 
-    /// The peer's IP address, where it has one.
+    /// Returns the peer's IP address. Returns `None` if it has none.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         self.address().map(|address| address.ip())
     }
 
-    /// The peer's port, where it has one.
+    /// Returns the peer's port. Returns `None` if it has none.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         self.address().map(|address| address.port())

@@ -1,67 +1,70 @@
-//! What clients, servers and machines count: snapshots, taken when asked for.
+//! The figures of clients, servers and machines.
+//!
+//! Each value is a snapshot, which the thread that asks for it computes. It does not change afterwards.
 
 use std::time::Instant;
 
-/// What one client has counted. From [`Client::stats`](crate::Client::stats).
+/// The figures of one client. [`Client::stats`](crate::Client::stats) returns them.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ClientStats {
-    /// Bytes read from the client.
+    /// How many bytes were read from the client.
     pub bytes_in: u64,
-    /// Bytes handed to the kernel for the client.
+    /// How many bytes the kernel has taken for the client.
     pub bytes_out: u64,
     /// When the client connected.
     pub connected_since: Instant,
-    /// Bytes accepted for the client and not yet taken by the kernel.
+    /// How many bytes the server has accepted for the client and the kernel has not taken yet.
     pub backlog: usize,
 }
 
-/// What one server has counted. From [`ServerHandle::stats`](crate::ServerHandle::stats).
+/// The figures of one server. [`ServerHandle::stats`](crate::ServerHandle::stats) returns them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerStats {
-    /// Clients that the server has taken on, ever.
+    /// How many clients the server has begun to serve, in all.
     pub accepted: u64,
-    /// Connections that it took and could not serve (no thread could be started), or that came
-    /// while it stopped.
+    /// How many connections it has accepted and not served. Either no thread could be started, or the server
+    /// was stopping.
     pub refused: u64,
-    /// Accepts that failed.
+    /// How many accepts have failed.
     pub accept_errors: u64,
-    /// Clients that it serves now.
+    /// How many clients it serves now.
     pub current: usize,
-    /// The most that it has served at once.
+    /// The largest number of clients that it has served at once.
     pub peak: usize,
-    /// Bytes read from its clients, those that are gone included.
+    /// How many bytes were read from all its clients, including those that have ended.
     pub bytes_in: u64,
-    /// Bytes handed to the kernel for its clients, those that are gone included.
+    /// How many bytes the kernel has taken for all its clients, including those that have ended.
     pub bytes_out: u64,
-    /// Bytes accepted for its clients and not yet taken by the kernel.
+    /// How many bytes the server has accepted for its clients and the kernel has not taken yet.
     pub backlog: usize,
-    /// Clients that ended with a panic.
+    /// How many clients have ended as [`Panicked`](crate::Closing::Panicked).
     pub panics: u64,
-    /// Clients that ended with an error of the adapter's.
+    /// How many clients have ended as [`Failed`](crate::Closing::Failed).
     pub failures: u64,
-    /// Clients that ended [`Idle`](crate::Closing::Idle).
+    /// How many clients have ended as [`Idle`](crate::Closing::Idle).
     pub idle_timeouts: u64,
-    /// Clients that ended [`TooSlow`](crate::Closing::TooSlow).
+    /// How many clients have ended as [`TooSlow`](crate::Closing::TooSlow).
     pub too_slow: u64,
 }
 
-/// What a machine has counted. From [`Machine::stats`](crate::Machine::stats).
+/// The figures of a machine. [`Machine::stats`](crate::Machine::stats) returns them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MachineStats {
-    /// Servers that it has now.
+    /// How many servers it has now.
     pub servers: usize,
-    /// Intervals and timeouts that are pending.
+    /// How many intervals and timeouts have not ended.
     pub intervals: usize,
-    /// Threads that it has started and that have not ended.
+    /// How many threads it has started that have not ended.
     pub threads: usize,
-    /// The sums over its servers, those that have ended included; `peak` is the sum of the peaks.
+    /// The sums over all its servers, including those that have ended. `peak` is the sum of the peaks.
     pub clients: ServerStats,
 }
 
 impl ServerStats {
+    /// Adds the figures of another server.
     pub(crate) fn add(&mut self, other: &ServerStats) {
         self.accepted += other.accepted;
         self.refused += other.refused;

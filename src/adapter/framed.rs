@@ -1,6 +1,10 @@
-//! An adapter that gets frames.
+//! [`Framed`]: an adapter that cuts the input into frames and hands each to another adapter.
+//!
+//! Everything that must survive from one chunk to the next is a field of [`Framed`]. Therefore the chunks of
+//! one client may come on different threads. The session owns the adapter, and drops it after `closing`.
 
 use std::fmt;
+use std::io;
 use std::time::{Duration, Instant};
 
 use crate::adapter::Adapter;
@@ -10,37 +14,38 @@ use crate::error::Result;
 use crate::frame::{FrameError, Framing};
 use crate::input::Input;
 
-/// An adapter whose `receiving` gets one frame a call. From
-/// [`Adapter::framed`](crate::Adapter::framed).
+/// An adapter whose `receiving` gets one frame for each call. [`Adapter::framed`] makes it.
 ///
-/// An error of the framing ends the connection as an error of the adapter's would
-/// ([`Closing::Failed`]); `closing` can tell it by `error.downcast_ref::<FrameError>()`, and may
-/// still answer. Memory is bounded by the framing's limit.
+/// An error of the framing ends the connection in the same way as an error of the adapter
+/// ([`Closing::Failed`]). `closing` recognizes it by `error.downcast_ref::<FrameError>()`, and may still
+/// answer. The limit of the framing bounds the memory that one client can take.
 pub struct Framed<A, F> {
     adapter: A,
     framing: F,
-    /// The beginning of a frame that is not there whole.
+    /// The beginning of a frame whose rest has not arrived.
     partial: Vec<u8>,
+    /// When the rest must have arrived. `None` if there is no such frame, or no time limit.
+    deadline: Option<Instant>,
     gather: bool,
     within: Option<Duration>,
-    /// A frame of the chunk at hand was handed over.
-    delivered: bool,
 }
 
-/// A frame in parts may keep that much memory when it is done.
+/// How much memory the buffer of partial frames may keep while it is empty.
 const KEPT: usize = 4 * 1024;
 
 impl<A: Adapter, F: Framing> Framed<A, F> {
     pub(crate) fn new(adapter: A, framing: F) -> Framed<A, F> {
-        Framed { adapter, framing, partial: Vec::new(), gather: false, within: None, delivered: false }
+        Framed { adapter, framing, partial: Vec::new(), deadline: None, gather: false, within: None }
     }
 
-    /// Gathers what is written while the frames of one chunk are handed over, and sends it in one
-    /// piece after the last of them ([`Client::cork`]). Where clients send many requests at once
-    /// this saves most of the CPU time; a client that waits for each reply gets it as soon as ever.
+    /// Gathers the output while the frames of one chunk are handed over, and sends it in one piece after the
+    /// last of them.
     ///
-    /// Not by default: a frame that takes long holds back the replies to those before it. Turn it on
-    /// where frames are answered quickly.
+    /// This is a [`Client::cork`] around each chunk. If clients send many requests at once, it saves most of
+    /// the CPU time. A client that waits for each reply gets it as soon as without gathering.
+    ///
+    /// A frame that takes long delays the replies to the frames before it. Therefore use this if all frames
+    /// are answered quickly. Default: off.
     ///
     /// ```
     /// use std::io::{Read, Write};
@@ -52,7 +57,7 @@ impl<A: Adapter, F: Framing> Framed<A, F> {
     /// let mut client = testing::connect(echo.framed(Lines::default()).gathering());
     /// client.write_all(b"one\ntwo\nthree\n")?;
     /// let mut reply = [0; 100];
-    /// let count = client.read(&mut reply)?; // one read gets what was one write
+    /// let count = client.read(&mut reply)?; // one read gets all replies
     /// assert_eq!(&reply[..count], b"one\ntwo\nthree\n");
     /// # Ok(())
     /// # }
@@ -62,14 +67,15 @@ impl<A: Adapter, F: Framing> Framed<A, F> {
         Framed { gather: true, ..self }
     }
 
-    /// Ends a client whose frame is not whole within `limit` of its first byte
-    /// ([`FrameError::TooSlow`]), however it drips. Default: none.
+    /// Sets how long one frame may take from its first byte to its last. Default: no limit.
+    ///
+    /// A client that takes longer is ended with [`FrameError::TooSlow`], even if single bytes keep arriving.
     #[must_use]
     pub fn within(self, limit: Duration) -> Framed<A, F> {
         Framed { within: Some(limit), ..self }
     }
 
-    /// Hands over the frames at the start of `data`, and says how many bytes they took.
+    /// Hands over the frames at the start of `data`. Returns how many bytes they take.
     fn deliver(&mut self, client: &Client, data: &[u8]) -> Result<usize> {
         let _corked = self.gather.then(|| client.cork());
         let mut used = 0;
@@ -77,15 +83,48 @@ impl<A: Adapter, F: Framing> Framed<A, F> {
             let rest = &data[used..];
             let Some(frame) = self.framing.decode(rest)? else { break };
             let frame = frame.check(rest.len())?;
-            // What follows a close is not for the adapter any more.
-            if client.is_closed() {
+            // Asked after the decoding, because no `receiving` may start after a close.
+            if client.is_input_ended() {
                 return Ok(data.len());
             }
-            self.delivered = true;
             self.adapter.receiving(client, &rest[frame.payload])?;
             used += frame.used;
         }
         Ok(used)
+    }
+
+    /// Hands over the last frame if the framing accepts the remaining bytes as one. Called after the last
+    /// chunk, when the peer has ended its output.
+    fn end_of_input(&mut self, client: &Client) -> Result {
+        if client.is_input_ended() {
+            return Ok(());
+        }
+        let partial = std::mem::take(&mut self.partial);
+        self.deadline = None;
+        let Some(frame) = self.framing.decode_end(&partial)? else { return Ok(()) };
+        let frame = frame.check(partial.len())?;
+        // Asked again, because `decode_end` may take a while.
+        if client.is_input_ended() {
+            return Ok(());
+        }
+        self.adapter.receiving(client, &partial[frame.payload])
+    }
+
+    /// Returns the deadline of the frame that has begun. `delivered` tells whether the last chunk completed
+    /// a frame: a frame after it has begun with that chunk.
+    fn next_deadline(&self, delivered: bool) -> Option<Instant> {
+        let limit = self.within?;
+        if self.partial.is_empty() {
+            None
+        } else if delivered || self.deadline.is_none() {
+            Instant::now().checked_add(limit)
+        } else {
+            self.deadline
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 }
 
@@ -95,17 +134,19 @@ impl<A: Adapter, F: Framing> Adapter for Framed<A, F> {
     }
 
     fn receiving(&mut self, client: &Client, data: &[u8]) -> Result {
-        self.delivered = false;
-        if self.partial.is_empty() {
+        let used = if self.partial.is_empty() {
             let used = self.deliver(client, data)?;
             self.partial.extend_from_slice(&data[used..]);
-            return Ok(());
-        }
-        let mut partial = std::mem::take(&mut self.partial);
-        partial.extend_from_slice(data);
-        let used = self.deliver(client, &partial)?;
-        partial.drain(..used);
-        self.partial = without_excess(partial);
+            used
+        } else {
+            let mut partial = std::mem::take(&mut self.partial);
+            partial.extend_from_slice(data);
+            let used = self.deliver(client, &partial)?;
+            partial.drain(..used);
+            self.partial = without_excess(partial);
+            used
+        };
+        self.deadline = self.next_deadline(used > 0);
         Ok(())
     }
 
@@ -114,40 +155,29 @@ impl<A: Adapter, F: Framing> Adapter for Framed<A, F> {
     }
 
     fn serving(&mut self, client: &Client, input: &mut Input) -> Result {
-        let mut deadline = None;
         loop {
-            let chunk = match input.chunk() {
-                Ok(chunk) => chunk,
-                Err(_) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+            if self.within.is_some() {
+                input.set_deadline(self.deadline);
+            }
+            match input.chunk() {
+                Ok(Some(data)) => self.receiving(client, data)?,
+                Ok(None) => break,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && self.is_late() => {
                     return Err(FrameError::TooSlow.into());
                 }
                 Err(error) => return Err(error.into()),
-            };
-            let Some(data) = chunk else { break };
-            self.receiving(client, data)?;
-            if let Some(limit) = self.within {
-                if self.partial.is_empty() {
-                    deadline = None;
-                } else if self.delivered || deadline.is_none() {
-                    deadline = Instant::now().checked_add(limit);
-                }
-                input.set_deadline(deadline);
             }
         }
-        if input.is_at_end() && !client.is_closed() {
-            let partial = std::mem::take(&mut self.partial);
-            if let Some(frame) = self.framing.decode_end(&partial)? {
-                let frame = frame.check(partial.len())?;
-                if !client.is_closed() {
-                    self.adapter.receiving(client, &partial[frame.payload])?;
-                }
-            }
+        // Without an end of input, a close has ended the loop, and the partial frame is dropped.
+        if input.is_at_end() {
+            self.end_of_input(client)
+        } else {
+            Ok(())
         }
-        Ok(())
     }
 }
 
-/// Gives back what a long frame has taken, once it is done.
+/// Frees the memory of a long frame when the frame is complete.
 fn without_excess(partial: Vec<u8>) -> Vec<u8> {
     if partial.is_empty() && partial.capacity() > KEPT {
         Vec::new()
@@ -164,17 +194,139 @@ impl<A, F: fmt::Debug> fmt::Debug for Framed<A, F> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::IoSlice;
+    use std::sync::{mpsc, Arc};
+    use std::thread;
+
     use super::*;
+    use crate::adapter::receiving;
+    use crate::client::id::ClientId;
+    use crate::client::state::ClientContext;
+    use crate::frame::lines::Lines;
+    use crate::limits::Limits;
+    use crate::remote::Remote;
+    use crate::threads::Threads;
+    use crate::transport::memory::{MemoryTransport, Pipe};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A client without a session, its input, and the pipe that feeds the input.
+    struct Connection {
+        client: Client,
+        input: Input,
+        inward: Arc<Pipe>,
+    }
+
+    impl Connection {
+        /// Reads fail after ten seconds, so a test of a lost deadline fails and does not hang.
+        fn new() -> Connection {
+            let inward = Pipe::new(1024);
+            let transport = Arc::new(MemoryTransport {
+                inward: Arc::clone(&inward),
+                outward: Pipe::new(1024),
+                flush: Arc::default(),
+            });
+            let limits = Arc::new(Limits::default());
+            limits.set_idle_timeout(Some(Duration::from_secs(10)));
+            let context = ClientContext { limits: Arc::clone(&limits), threads: Threads::new() };
+            let client = Client::new(ClientId::next(), transport.clone(), Remote::Memory, Arc::new(context));
+            let input = Input::new(client.clone(), transport, limits);
+            Connection { client, input, inward }
+        }
+
+        fn send(&self, data: &[u8]) {
+            let count = self.inward.write(&[IoSlice::new(data)], Instant::now() + LONG);
+            assert_eq!(count.expect("the pipe has room"), data.len());
+        }
+    }
+
+    /// An adapter of lines, and the lines that it got.
+    fn recorder() -> (Framed<impl Adapter, Lines>, mpsc::Receiver<String>) {
+        let (lines, received) = mpsc::channel();
+        let adapter = receiving(move |_, line| Ok(lines.send(String::from_utf8_lossy(line).into_owned())?));
+        (adapter.framed(Lines::default()), received)
+    }
+
+    /// Runs `f` on a thread of its own.
+    fn elsewhere<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| scope.spawn(f).join().expect("it does not panic"))
+    }
 
     #[test]
-    fn a_long_frame_that_is_done_keeps_no_memory() {
+    fn frames_and_their_rests_survive_a_change_of_the_thread() {
+        let mut connection = Connection::new();
+        let Connection { client, .. } = &connection;
+        let (mut framed, lines) = recorder();
+        for chunk in ["on", "e\ntw", "o\nthree\nfo"] {
+            elsewhere(|| framed.receiving(client, chunk.as_bytes())).expect("these are lines");
+        }
+        connection.send(b"ur\nla");
+        connection.send(b"st");
+        connection.inward.end();
+        let Connection { client, input, .. } = &mut connection;
+        elsewhere(|| framed.serving(client, input)).expect("these are lines");
+        drop(framed);
+        assert_eq!(lines.iter().collect::<Vec<_>>(), ["one", "two", "three", "four", "last"]);
+    }
+
+    #[test]
+    fn the_end_of_input_hands_over_the_last_frame_without_serving() {
+        let connection = Connection::new();
+        let (mut framed, lines) = recorder();
+        framed.receiving(&connection.client, b"whole\nlast").expect("these are lines");
+        elsewhere(|| framed.end_of_input(&connection.client)).expect("a last line needs no end");
+        drop(framed);
+        assert_eq!(lines.iter().collect::<Vec<_>>(), ["whole", "last"]);
+    }
+
+    #[test]
+    fn the_end_of_input_hands_over_nothing_after_a_close() {
+        let connection = Connection::new();
+        let (mut framed, lines) = recorder();
+        framed.receiving(&connection.client, b"last").expect("this is a line");
+        connection.client.close();
+        framed.end_of_input(&connection.client).expect("there is nothing to do");
+        drop(framed);
+        assert_eq!(lines.iter().count(), 0);
+    }
+
+    #[test]
+    fn a_frame_that_began_on_one_thread_is_too_slow_on_the_next() {
+        let mut connection = Connection::new();
+        let (framed, _lines) = recorder();
+        let mut framed = framed.within(Duration::from_millis(20));
+        framed.receiving(&connection.client, b"begun").expect("a line may begin so");
+        let Connection { client, input, .. } = &mut connection;
+        let error = elsewhere(|| framed.serving(client, input)).expect_err("nothing follows in time");
+        assert_eq!(error.downcast_ref(), Some(&FrameError::TooSlow), "{error}");
+    }
+
+    #[test]
+    fn only_a_new_frame_gets_a_new_deadline() {
+        let Connection { client, .. } = &Connection::new();
+        let (framed, _lines) = recorder();
+        let mut framed = framed.within(LONG);
+        framed.receiving(client, b"be").expect("a line may begin so");
+        assert!(framed.deadline.is_some());
+        let early = Some(Instant::now());
+        framed.deadline = early;
+        framed.receiving(client, b"gun").expect("a line may go on so");
+        assert_eq!(framed.deadline, early, "it is the same frame");
+        framed.receiving(client, b"\nsecond").expect("these are lines");
+        assert!(framed.deadline > early, "another frame has begun");
+        framed.receiving(client, b"\n").expect("this is a line");
+        assert_eq!(framed.deadline, None, "no frame has begun");
+    }
+
+    #[test]
+    fn a_long_frame_keeps_no_memory_when_it_is_complete() {
         let with_room = |room, content: &[u8]| {
             let mut partial = Vec::with_capacity(room);
             partial.extend_from_slice(content);
             without_excess(partial)
         };
         assert_eq!(with_room(100 * KEPT, b"").capacity(), 0);
-        assert!(with_room(KEPT, b"").capacity() >= KEPT, "short frames in parts allocate once");
+        assert!(with_room(KEPT, b"").capacity() >= KEPT, "short partial frames allocate once");
         assert_eq!(with_room(100 * KEPT, b"partial"), b"partial");
     }
 }

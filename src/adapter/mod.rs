@@ -1,4 +1,7 @@
-//! The adapter: the user's type, one value a client.
+//! [`Adapter`]: the user's type, one value for each client.
+//!
+//! The session of a client owns the adapter and calls it on the session's thread. The session drops it after
+//! `closing`.
 
 pub(crate) mod framed;
 
@@ -9,13 +12,25 @@ use crate::error::Result;
 use crate::frame::Framing;
 use crate::input::Input;
 
-/// What a server does with one client. One value a client, made by the server's factory.
+/// Serves one client. The server's factory makes one value for each client.
 ///
-/// Every method runs on the client's own thread, one after another, never two at once, with no lock
-/// of the crate's held: a callback may block, write to other clients, and stop the machine. A panic
-/// ends that client alone.
+/// A session calls these methods in this order:
 ///
-/// All methods have defaults; most adapters implement [`receiving`](Adapter::receiving) alone.
+/// | method | when | how often |
+/// |---|---|---|
+/// | [`opening`](Adapter::opening) | the client has connected | once |
+/// | [`serving`](Adapter::serving) | after `opening`, unless the connection was asked to end | at most once |
+/// | [`receiving`](Adapter::receiving) | from `serving`, when bytes have arrived | any number of times |
+/// | [`closing`](Adapter::closing) | the connection ends | once for each `opening` |
+///
+/// The factory and all these methods run on the client's own thread, one after another. The crate holds no
+/// lock then. Therefore a callback may block, write to other clients, and stop the machine. A callback that
+/// blocks delays no other client.
+///
+/// A panic ends the connection of that client alone ([`Closing::Panicked`]), and is logged as an error. A
+/// panic in `closing` or in the adapter's `drop` is only logged, because the reason is known by then.
+///
+/// All methods have defaults. Most adapters implement only `receiving`.
 ///
 /// ```
 /// use backport::{Adapter, Client, Closing, Result};
@@ -43,49 +58,80 @@ use crate::input::Input;
 /// # drop(Counter { bytes: 0 });
 /// ```
 pub trait Adapter: Send + 'static {
-    /// The client has connected. Called once, before anything is read; the connection is open.
+    /// Called once when the client has connected, before anything is read. By default does nothing.
+    ///
+    /// It runs on the client's own thread, and may block. The connection is open. Bytes that arrive wait
+    /// until this has finished.
+    ///
+    /// It is not called if the factory has panicked, or if the client came too late to a server that is
+    /// stopping.
     ///
     /// # Errors
-    /// An error ends the connection ([`Closing::Failed`]); `closing` is called.
+    /// The same as for [`receiving`](Adapter::receiving).
     fn opening(&mut self, client: &Client) -> Result {
         let _ = client;
         Ok(())
     }
 
-    /// Bytes have come from the client, in order, none lost; how many at once is up to the network.
+    /// Called each time that bytes have arrived from the client. By default ignores them.
     ///
-    /// Not called once [`Client::close`] has returned, whatever was still to be read, nor after the
-    /// end of input.
+    /// All bytes come in order, and none is lost. The network decides how many come at once, but it is at
+    /// least one. The next call comes after this one has finished.
+    ///
+    /// It runs on the client's own thread, and may block. The connection is open, unless it is asked to end
+    /// while this runs. Writes fail with [`BrokenPipe`](std::io::ErrorKind::BrokenPipe) from then on.
+    ///
+    /// It is not called:
+    ///
+    /// - after [`Client::close`] or [`Client::abort`] has returned, even if bytes are unread. A call that is
+    ///   running then finishes.
+    /// - after a stop of the server or machine has reached the client.
+    /// - after the end of input. Only a [framed](Adapter::framed) adapter may get a last frame then.
+    /// - if the adapter has its own [`serving`](Adapter::serving), which then reads the bytes itself.
     ///
     /// # Errors
-    /// An error ends the connection ([`Closing::Failed`]); `closing` is called. An I/O error that
-    /// only says that the peer went away is passed on with `?` safely: it ends the connection as
-    /// [`Closing::Lost`], or as what closed it before.
+    /// Every error ends the connection of this client alone. `closing` is called with one of these reasons:
+    ///
+    /// - [`Closing::Lost`] if an I/O error only says that the peer has closed or cannot be reached. Therefore
+    ///   errors of writes can be passed on with `?`. If the connection was already asked to end, the reason
+    ///   for that is kept.
+    /// - [`Closing::Failed`] for every other error. It is logged as a warning.
     fn receiving(&mut self, client: &Client, data: &[u8]) -> Result {
         let _ = (client, data);
         Ok(())
     }
 
-    /// The connection ends, for this reason. Called exactly once for each `opening` begun (also one
-    /// that failed or panicked), last, and never otherwise: not when the factory panicked, and not
-    /// when the client came too late to a server that was stopping. Then the adapter is dropped.
+    /// Called exactly once for each `opening` that has begun, as the last callback. By default does nothing.
     ///
-    /// The connection is still there: unless the reason is [`Lost`](Closing::Lost) or
-    /// [`TooSlow`](Closing::TooSlow), or it was aborted, a last word written here is delivered to a
-    /// peer that reads. Only this call may write then; other threads get
+    /// It is also called if `opening` has failed or panicked. It is not called if `opening` was not. `reason`
+    /// says why the connection ends. The adapter is dropped afterwards.
+    ///
+    /// It runs on the client's own thread, and may block. The connection is asked to end, but is not closed
+    /// yet. Only this call can still write. Every other thread gets
     /// [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
+    ///
+    /// Output that is written here is delivered to a peer that keeps reading. Exceptions are the reasons
+    /// [`Lost`](Closing::Lost) and [`TooSlow`](Closing::TooSlow), and a connection that was aborted.
+    ///
+    /// A panic in this method is logged as an error. The reason stays the same.
     fn closing(&mut self, client: &Client, reason: &Closing) {
         let _ = (client, reason);
     }
 
-    /// The whole conversation, between `opening` and `closing`. Returning ends the connection.
+    /// Called once after `opening`, for the whole conversation. The connection ends when it returns.
     ///
-    /// By default: reads until the connection ends, handing each chunk to `receiving`. Implement it
-    /// where a protocol reads better as straight-line code; `receiving` is not called then. Not called
-    /// for a client that `opening` has closed.
+    /// By default it reads until the end of input, and hands each chunk to [`receiving`](Adapter::receiving).
+    /// Implement it if a protocol reads better as straight-line code. `receiving` is not called then, unless
+    /// your code calls it.
+    ///
+    /// It runs on the client's own thread, and may block. The connection is open, unless it is asked to end
+    /// while this runs. Reads then meet the end of input, and writes fail.
+    ///
+    /// It is not called if `opening` has failed or panicked, or if the connection was asked to end during
+    /// `opening`.
     ///
     /// # Errors
-    /// As for `receiving`.
+    /// The same as for [`receiving`](Adapter::receiving).
     fn serving(&mut self, client: &Client, input: &mut Input) -> Result {
         while let Some(data) = input.chunk()? {
             self.receiving(client, data)?;
@@ -93,8 +139,9 @@ pub trait Adapter: Send + 'static {
         Ok(())
     }
 
-    /// This adapter, with `receiving` given one frame a call, as an iterator adaptor would do it.
-    /// Its own `serving` is not used.
+    /// Wraps this adapter, so that its `receiving` gets one frame of `framing` for each call.
+    ///
+    /// The other callbacks are called as before, except that this adapter's own `serving` is not used.
     fn framed<F: Framing>(self, framing: F) -> Framed<Self, F>
     where
         Self: Sized,
@@ -103,7 +150,7 @@ pub trait Adapter: Send + 'static {
     }
 }
 
-/// So that `Box<dyn Adapter>` is an adapter: a factory may choose between several.
+/// Forwards every call, so a factory can choose between several adapters and return a `Box<dyn Adapter>`.
 impl<A: Adapter + ?Sized> Adapter for Box<A> {
     fn opening(&mut self, client: &Client) -> Result {
         (**self).opening(client)
@@ -122,7 +169,7 @@ impl<A: Adapter + ?Sized> Adapter for Box<A> {
     }
 }
 
-/// An adapter from a closure, which is its [`receiving`](Adapter::receiving).
+/// Makes an adapter from a closure. The closure is its [`receiving`](Adapter::receiving).
 ///
 /// ```
 /// # fn main() -> backport::Result {

@@ -1,15 +1,16 @@
-//! A client's number.
+//! [`ClientId`]: the number of a client. It is never used again in the process.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A client's number: unique in the process, in the order in which clients connected.
+/// The number of a client. It is unique in the process, and increases with each client that connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub(super) u64);
 
 impl ClientId {
+    /// Makes a number that no other client has.
     pub(crate) fn next() -> ClientId {
-        /// Counted up by acceptors, for nothing but distinct numbers.
+        /// Increased by the threads that accept clients. Nothing else depends on it, so `Relaxed` is enough.
         static NEXT: AtomicU64 = AtomicU64::new(1);
         ClientId(NEXT.fetch_add(1, Ordering::Relaxed))
     }

@@ -1,4 +1,4 @@
-//! The header framing of the Language Server Protocol and the Debug Adapter Protocol.
+//! [`ContentLength`]: the framing of the Language Server Protocol and the Debug Adapter Protocol.
 
 use std::io;
 
@@ -7,41 +7,44 @@ use memchr::memmem;
 use crate::error::Result;
 use crate::frame::{unframable, Frame, FrameError, Framing};
 
-/// The most that a header part may have.
+/// The largest size of a header part, with the empty line at its end.
 const HEAD_LIMIT: usize = 8 * 1024;
+/// The end of the last field, and the empty line.
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
-/// Header fields, an empty line, and a body of as many bytes as `Content-Length` says; a frame is
-/// the body. Other fields are allowed and left alone.
+/// Header fields, an empty line, and a body. `Content-Length` says how many bytes the body has.
 ///
-/// As the base protocol of the Language Server Protocol has it (specification 3.17, «Base
-/// Protocol»), and that of the Debug Adapter Protocol: fields end with CRLF, and are those of HTTP
-/// otherwise (RFC 7230, section 3.2). Names are compared without regard to case; blanks may surround
-/// a value, and not a name; what the values of other fields hold doesn't matter.
+/// The frame is the body. Other fields are allowed and ignored, with any value.
+///
+/// This is the base protocol of the Language Server Protocol (specification 3.17, "Base Protocol") and of the
+/// Debug Adapter Protocol. Fields end with CRLF. Apart from that they follow HTTP (RFC 7230, section 3.2):
+///
+/// - The case of a name does not matter.
+/// - Blanks may surround a value, but not a name.
 #[derive(Clone, Debug)]
 pub struct ContentLength {
     limit: usize,
-    /// So many bytes of the header part were searched for its end.
+    /// How many bytes of the header part were searched. Its end does not begin in them.
     searched: usize,
-    /// Where the body begins and ends, once the header part is there.
+    /// The start and the end of the body. `None` until the header part has arrived.
     body: Option<(usize, usize)>,
 }
 
 impl Default for ContentLength {
-    /// A limit of 16 MiB.
+    /// Makes frames with bodies of at most 16 MiB.
     fn default() -> ContentLength {
         ContentLength::with_limit(16 * 1024 * 1024)
     }
 }
 
 impl ContentLength {
-    /// Bodies of at most `limit` bytes. (A header part has 8 KiB at most.)
+    /// Makes frames with bodies of at most `limit` bytes. A header part has at most 8 KiB.
     #[must_use]
     pub fn with_limit(limit: usize) -> ContentLength {
         ContentLength { limit, searched: 0, body: None }
     }
 
-    /// Looks for the header part.
+    /// Looks for the header part. Returns where the body begins and ends.
     fn head(&mut self, input: &[u8]) -> Result<Option<(usize, usize)>> {
         let window = &input[..input.len().min(HEAD_LIMIT)];
         let searched = self.searched.min(window.len());
@@ -84,10 +87,10 @@ impl Framing for ContentLength {
     }
 }
 
-/// The value of the one `Content-Length` field.
+/// Returns the value of the `Content-Length` field. If there are several, they must have the same value.
 fn content_length(head: &[u8]) -> Result<usize, FrameError> {
     let malformed = |what: &str| FrameError::Malformed(what.to_owned());
-    // Other fields may have bytes beyond ASCII.
+    // Other fields may contain bytes that are not ASCII.
     let head = String::from_utf8_lossy(head);
     let mut length = None;
     for field in head.split("\r\n") {
@@ -96,7 +99,7 @@ fn content_length(head: &[u8]) -> Result<usize, FrameError> {
         if name.eq_ignore_ascii_case("content-length") {
             let value = value.trim_matches([' ', '\t']);
             if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(malformed("a Content-Length that is no number"));
+                return Err(malformed("a Content-Length that is not a number"));
             }
             let digits = value.trim_start_matches('0');
             if length.replace(digits).is_some_and(|other| other != digits) {
@@ -107,7 +110,7 @@ fn content_length(head: &[u8]) -> Result<usize, FrameError> {
     match length {
         None => Err(malformed("no Content-Length")),
         Some("") => Ok(0),
-        // What is no usize is over any limit.
+        // A number that does not fit into `usize` is over every limit.
         Some(digits) => Ok(digits.parse().unwrap_or(usize::MAX)),
     }
 }

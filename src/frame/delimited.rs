@@ -1,4 +1,4 @@
-//! Frames that end with a sequence of bytes.
+//! [`Delimited`]: each frame ends with the same sequence of bytes.
 
 use std::io;
 
@@ -7,21 +7,22 @@ use memchr::memmem;
 use crate::error::Result;
 use crate::frame::{unframable, Frame, FrameError, Framing};
 
-/// Frames that each end with the same sequence of bytes, which they can't contain. One that lacks
-/// it at the end of input is [`FrameError::Truncated`].
+/// Frames that end with the same sequence of bytes, the delimiter. A frame cannot contain it.
+///
+/// If the last frame of the input has no delimiter, that is [`FrameError::Truncated`].
 #[derive(Clone, Debug)]
 pub struct Delimited {
     finder: memmem::Finder<'static>,
     limit: usize,
-    /// No delimiter begins before here.
+    /// How many bytes of the frame were searched. No delimiter begins in them.
     searched: usize,
 }
 
 impl Delimited {
-    /// Frames ended by `delimiter`, of at most 64 KiB without it.
+    /// Makes frames that end with `delimiter`, of at most 64 KiB. The delimiter does not count.
     ///
     /// # Panics
-    /// If `delimiter` is empty.
+    /// Panics if `delimiter` is empty.
     #[must_use]
     pub fn new(delimiter: impl AsRef<[u8]>) -> Delimited {
         let delimiter = delimiter.as_ref();
@@ -29,7 +30,7 @@ impl Delimited {
         Delimited { finder: memmem::Finder::new(delimiter).into_owned(), limit: 64 * 1024, searched: 0 }
     }
 
-    /// Sets the limit in bytes, the delimiter not counted. Default: 64 KiB.
+    /// Sets the limit in bytes. The delimiter does not count. Default: 64 KiB.
     #[must_use]
     pub fn limit(self, limit: usize) -> Delimited {
         Delimited { limit, ..self }
@@ -54,14 +55,14 @@ impl Framing for Delimited {
 
     fn encode(&self, payload: &[u8], send: &mut dyn FnMut(&[&[u8]]) -> io::Result<()>) -> io::Result<()> {
         let delimiter = self.finder.needle();
-        // Also a delimiter that would begin in the payload and end in the one behind it.
+        // A delimiter can also begin in the payload and end in the delimiter after it.
         let found = self.finder.find(payload).is_some()
             || (1..delimiter.len()).any(|head| {
                 let (head, tail) = delimiter.split_at(head);
                 payload.ends_with(head) && delimiter.starts_with(tail)
             });
         if found {
-            return Err(unframable("the delimiter would end it early"));
+            return Err(unframable("it contains the delimiter, or would with the delimiter after it"));
         }
         if payload.len() > self.limit {
             return Err(unframable(FrameError::TooLong { limit: self.limit }));

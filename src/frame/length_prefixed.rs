@@ -1,4 +1,4 @@
-//! Frames that begin with their length.
+//! [`LengthPrefixed`]: each frame begins with its length as a number.
 
 use std::io;
 
@@ -8,14 +8,15 @@ use crate::frame::{unframable, Frame, FrameError, Framing};
 /// The order of the bytes of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endian {
-    /// The highest first: network byte order.
+    /// The highest byte first. This is the network byte order.
     Big,
-    /// The lowest first.
+    /// The lowest byte first.
     Little,
 }
 
-/// Frames that begin with their length, as an unsigned number of 1, 2, 4 or 8 bytes that doesn't
-/// count itself.
+/// Frames that begin with their length, as an unsigned number of 1, 2, 4 or 8 bytes.
+///
+/// The length does not count the bytes of the number itself.
 #[derive(Clone, Debug)]
 pub struct LengthPrefixed {
     width: usize,
@@ -24,24 +25,24 @@ pub struct LengthPrefixed {
 }
 
 impl Default for LengthPrefixed {
-    /// Four bytes in network byte order, and a limit of 1 MiB.
+    /// Makes frames with a length of four bytes in network byte order, and a limit of 1 MiB.
     fn default() -> LengthPrefixed {
         LengthPrefixed::new(4, Endian::Big)
     }
 }
 
 impl LengthPrefixed {
-    /// A length of `width` bytes, and a limit of 1 MiB.
+    /// Makes frames with a length of `width` bytes, and a limit of 1 MiB.
     ///
     /// # Panics
-    /// If `width` isn't 1, 2, 4 or 8.
+    /// Panics if `width` is not 1, 2, 4 or 8.
     #[must_use]
     pub fn new(width: usize, endian: Endian) -> LengthPrefixed {
         assert!(matches!(width, 1 | 2 | 4 | 8), "a length has 1, 2, 4 or 8 bytes, not {width}");
         LengthPrefixed { width, endian, limit: 1024 * 1024 }
     }
 
-    /// Sets the limit in bytes, the length itself not counted. Default: 1 MiB.
+    /// Sets the limit in bytes. The length itself does not count. Default: 1 MiB.
     #[must_use]
     pub fn limit(self, limit: usize) -> LengthPrefixed {
         LengthPrefixed { limit, ..self }
@@ -76,7 +77,7 @@ impl Framing for LengthPrefixed {
         }
         let length = payload.len() as u64;
         if self.width < 8 && length >> (8 * self.width) != 0 {
-            return Err(unframable(format_args!("its length doesn't fit {} bytes", self.width)));
+            return Err(unframable(format_args!("its length does not fit into {} bytes", self.width)));
         }
         match self.endian {
             Endian::Big => send(&[&length.to_be_bytes()[8 - self.width..], payload]),

@@ -1,42 +1,45 @@
-//! Lines, ended by LF or CRLF.
+//! [`Lines`]: each frame is a line that ends with LF or CRLF.
 
 use std::io;
 
 use crate::error::Result;
 use crate::frame::{unframable, Frame, FrameError, Framing};
 
-/// Lines, ended by LF or CRLF; a frame is the line without its end. The last line of the input may
-/// lack its end. Any bytes may be in a line: NUL, a lone CR within, bad UTF-8.
+/// Lines that end with LF or CRLF. The frame is the line without that end.
 ///
-/// Encodes with LF, or CRLF after [`crlf`](Lines::crlf).
+/// The last line of the input is a frame even without an end. A line may contain any other bytes: NUL, CR in
+/// the middle, invalid UTF-8.
+///
+/// It encodes with LF, or with CRLF after [`crlf`](Lines::crlf).
 #[derive(Clone, Debug)]
 pub struct Lines {
     limit: usize,
     crlf: bool,
-    /// So many bytes of the line were searched and have no LF.
+    /// How many bytes of the line were searched. They contain no LF.
     searched: usize,
 }
 
 impl Default for Lines {
-    /// A limit of 64 KiB.
+    /// Makes lines of at most 64 KiB.
     fn default() -> Lines {
         Lines::with_limit(64 * 1024)
     }
 }
 
 impl Lines {
-    /// Lines of at most `limit` bytes, their end not counted.
+    /// Makes lines of at most `limit` bytes. Their end does not count.
     #[must_use]
     pub fn with_limit(limit: usize) -> Lines {
         Lines { limit, crlf: false, searched: 0 }
     }
 
-    /// Encodes with CRLF. Default: LF.
+    /// Ends lines with CRLF when it encodes. Default: LF.
     #[must_use]
     pub fn crlf(self) -> Lines {
         Lines { crlf: true, ..self }
     }
 
+    /// Returns a line as a frame of `used` bytes. `line` has no LF, but may end with CR.
     fn frame(&self, line: &[u8], used: usize) -> Result<Option<Frame>> {
         let length = line.strip_suffix(b"\r").unwrap_or(line).len();
         if length > self.limit {
@@ -48,7 +51,7 @@ impl Lines {
 
 impl Framing for Lines {
     fn decode(&mut self, input: &[u8]) -> Result<Option<Frame>> {
-        // The limit, CR and LF: no LF within that is too long.
+        // The longest line, with CR and LF. If it contains no LF, the line is too long.
         let window = &input[..input.len().min(self.limit.saturating_add(2))];
         let searched = std::mem::take(&mut self.searched).min(window.len());
         if let Some(found) = memchr::memchr(b'\n', &window[searched..]) {
@@ -72,7 +75,7 @@ impl Framing for Lines {
 
     fn encode(&self, payload: &[u8], send: &mut dyn FnMut(&[&[u8]]) -> io::Result<()>) -> io::Result<()> {
         if payload.contains(&b'\n') || payload.ends_with(b"\r") {
-            return Err(unframable("a line can't have LF in it, or CR at its end"));
+            return Err(unframable("a line cannot contain LF or end with CR"));
         }
         if payload.len() > self.limit {
             return Err(unframable(FrameError::TooLong { limit: self.limit }));

@@ -1,4 +1,7 @@
-//! How messages lie in a stream of bytes. Public as `backport::framing`.
+//! [`Framing`]: how a stream of bytes is cut into frames. Public as `backport::framing`.
+//!
+//! A framing only computes: it owns no connection and no thread. The adapter or the code that uses it calls
+//! it on the client's own thread. Each of the other files of this folder holds one framing.
 
 pub(crate) mod content_length;
 pub(crate) mod delimited;
@@ -11,14 +14,16 @@ use std::ops::Range;
 
 use crate::error::Result;
 
-/// How messages lie in a stream of bytes.
+/// Cuts a stream of bytes into frames, and puts messages into frames.
+///
+/// No method blocks, except that [`encode`](Framing::encode) calls a function that may.
 ///
 /// ```
 /// use std::io;
 /// use backport::framing::{Frame, FrameError, Framing};
 /// use backport::Result;
 ///
-/// /// Frames of four bytes.
+/// /// Each frame has four bytes.
 /// struct Quads;
 ///
 /// impl Framing for Quads {
@@ -34,20 +39,27 @@ use crate::error::Result;
 /// # assert!(Quads.decode_end(b"e").unwrap_err().is::<FrameError>());
 /// ```
 pub trait Framing: Send + 'static {
-    /// Looks for a frame at the start of `input`; `None` if it is not there whole.
+    /// Looks for a frame at the start of `input`. Returns `None` if more bytes are needed.
     ///
-    /// `input` begins where the last frame ended, and is never empty. After `None` the same bytes
-    /// come again with more behind them, so a framing can keep in `self` how far it has looked.
+    /// `input` begins at the end of the last frame, and is never empty. After `None`, the next call gets the
+    /// same bytes, with more bytes after them. Therefore a framing can keep in `self` how far it has
+    /// searched.
     ///
     /// # Errors
-    /// If no frame can begin so, or it would be over the limit: that ends the connection.
+    /// - If no frame can begin with these bytes.
+    /// - If the frame would be over the framing's limit.
+    ///
+    /// The adapter of [`Adapter::framed`](crate::Adapter::framed) ends the connection then.
+    /// [`Input::frame`](crate::Input::frame) returns the error.
     fn decode(&mut self, input: &[u8]) -> Result<Option<Frame>>;
 
-    /// The end of input, after these bytes, which `decode` has seen and found no frame in. By
-    /// default: fine if there are none, else [`FrameError::Truncated`].
+    /// Returns the last frame, after the peer has ended its output. `input` is the rest in which `decode` has
+    /// found no frame. It may be empty.
+    ///
+    /// By default there is no last frame.
     ///
     /// # Errors
-    /// If the peer can't have meant to end here.
+    /// If the stream cannot end here. By default this is [`FrameError::Truncated`] if `input` is not empty.
     fn decode_end(&mut self, input: &[u8]) -> Result<Option<Frame>> {
         if input.is_empty() {
             Ok(None)
@@ -56,15 +68,16 @@ pub trait Framing: Send + 'static {
         }
     }
 
-    /// Puts `payload` into a frame, and calls `send` once with the frame's parts in order.
+    /// Puts `payload` into a frame, and calls `send` once with the parts of the frame in order.
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a payload that can't be framed so, and
-    /// whatever `send` fails with.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if the payload does not fit into a frame. `send` is
+    ///   not called then.
+    /// - Every error of `send`.
     fn encode(&self, payload: &[u8], send: &mut dyn FnMut(&[&[u8]]) -> io::Result<()>) -> io::Result<()>;
 }
 
-/// So that `Box<dyn Framing>` is a framing: which one may be chosen while the server runs.
+/// Forwards every call, so a program can choose a framing while it runs.
 impl<F: Framing + ?Sized> Framing for Box<F> {
     fn decode(&mut self, input: &[u8]) -> Result<Option<Frame>> {
         (**self).decode(input)
@@ -79,35 +92,38 @@ impl<F: Framing + ?Sized> Framing for Box<F> {
     }
 }
 
-/// Where a frame lies in the bytes that a [`Framing`] was given.
+/// The place of a frame in the bytes that a [`Framing`] was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Frame {
-    /// The message.
+    /// The place of the message.
     pub payload: Range<usize>,
-    /// How many bytes the frame takes in all, from the start: at least one.
+    /// How many bytes the frame takes in all, from the start. At least one.
     pub used: usize,
 }
 
 impl Frame {
-    /// A frame whose message is `payload`, and that takes `used` bytes from the start.
+    /// Makes a frame that takes `used` bytes from the start, with its message at `payload`.
     #[must_use]
     pub fn new(payload: Range<usize>, used: usize) -> Frame {
         Frame { payload, used }
     }
 
-    /// Refuses what would loop for ever or reach beyond the input: a framing is user code.
+    /// Checks the frame against the size of the input, because a framing is user code.
+    ///
+    /// # Errors
+    /// If the frame reaches beyond the input, or takes no byte, which would be an endless loop.
     pub(crate) fn check(self, available: usize) -> Result<Frame> {
         let Range { start, end } = self.payload;
         if self.used == 0 || self.used > available || start > end || end > available {
-            let message = format!("the framing gave a frame that isn't there: {self:?} of {available} bytes");
+            let message = format!("the framing returned an impossible frame: {self:?} in {available} bytes");
             return Err(FrameError::Malformed(message).into());
         }
         Ok(self)
     }
 }
 
-/// Why bytes are no frame.
+/// The reason why bytes are not a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrameError {
@@ -118,9 +134,9 @@ pub enum FrameError {
     },
     /// The input ended within a frame.
     Truncated,
-    /// The frame did not come whole in the time that [`Framed::within`](crate::framing::Framed::within) gives it.
+    /// The frame took longer than [`Framed::within`](crate::framing::Framed::within) allows.
     TooSlow,
-    /// The bytes are no frame of this kind.
+    /// The bytes are not a frame of this kind. The text says why.
     Malformed(String),
 }
 
@@ -131,7 +147,7 @@ impl fmt::Display for FrameError {
                 write!(f, "a frame is over the limit of {limit} bytes (the framing's limit)")
             }
             FrameError::Truncated => f.write_str("the input ended within a frame"),
-            FrameError::TooSlow => f.write_str("a frame did not come whole in time"),
+            FrameError::TooSlow => f.write_str("a frame did not arrive completely in time"),
             FrameError::Malformed(what) => write!(f, "malformed frame: {what}"),
         }
     }
@@ -139,9 +155,9 @@ impl fmt::Display for FrameError {
 
 impl std::error::Error for FrameError {}
 
-/// An error of `encode`: this payload can't be framed so.
+/// Makes the error of `encode` for a payload that does not fit into a frame.
 fn unframable(why: impl fmt::Display) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, format!("the payload can't be framed: {why}"))
+    io::Error::new(io::ErrorKind::InvalidInput, format!("the payload does not fit into a frame: {why}"))
 }
 
 #[cfg(test)]
@@ -149,15 +165,15 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::reversed_empty_ranges, reason = "a framing may give one")]
-    fn a_frame_that_is_not_there_is_refused_whatever_is_wrong_with_it() {
+    #[expect(clippy::reversed_empty_ranges, reason = "a framing may return such a range")]
+    fn a_frame_that_does_not_lie_in_its_input_is_refused() {
         for (payload, used) in [(0..0, 0), (0..4, 6), (4..3, 5), (2..6, 5), (6..7, 5)] {
             let frame = Frame::new(payload, used);
             assert!(frame.clone().check(5).is_err(), "{frame:?}");
         }
         for (payload, used) in [(0..5, 5), (0..0, 1), (5..5, 5), (2..3, 4)] {
             let frame = Frame::new(payload, used);
-            assert_eq!(frame.clone().check(5).expect("it is there"), frame);
+            assert_eq!(frame.clone().check(5).expect("it lies in the input"), frame);
         }
     }
 }

@@ -1,23 +1,27 @@
-//! The read buffer: small while a client is quiet, large while it streams, as large as a frame needs
-//! while one comes in.
+//! [`Buffer`]: the read buffer of one client.
+//!
+//! It is small while the client is quiet, and large while the client streams. It grows further while a frame
+//! arrives that needs more. The client's own thread uses it. It drops when the conversation ends.
 
-/// Where a quiet client reads to. It lies in the worker's stack, so that an idle client costs no
-/// memory beside the two pages of stack that its thread has touched anyway.
+/// The size of the small buffer. That buffer lies on the stack of the client's thread. Therefore an idle
+/// client costs no memory beside the two pages of stack that its thread has touched anyway.
 const SMALL: usize = 1024;
-/// Where a client reads to once a read has filled the small one.
+/// The first size of the large buffer, which is used after a read has filled the small one.
 const LARGE: usize = 64 * 1024;
-/// After so many reads in a row that would have fit the small buffer, the large one goes.
+/// How many reads in a row must fit into the small buffer before the large one is dropped.
 const CALM: u32 = 64;
 
-/// What was read and not consumed, and room for more.
+/// The bytes that were read and not consumed, and room for more.
 pub(super) struct Buffer {
     small: [u8; SMALL],
-    /// In use if not empty.
+    /// Used instead of the small buffer, unless it is empty.
     large: Vec<u8>,
+    /// The unread bytes lie between `start` and `end`.
     start: usize,
     end: usize,
-    /// The last read filled the small buffer.
+    /// The last read has filled the small buffer.
     filled_up: bool,
+    /// How many of the last reads to the large buffer would have fit into the small one.
     calm: u32,
 }
 
@@ -26,21 +30,23 @@ impl Buffer {
         Buffer { small: [0; SMALL], large: Vec::new(), start: 0, end: 0, filled_up: false, calm: 0 }
     }
 
+    /// Returns how many bytes are unread.
     pub(super) fn len(&self) -> usize {
         self.end - self.start
     }
 
-    /// Whether it has more memory than what is unread needs.
+    /// Returns `true` if the unread bytes would fit into the small buffer, and the large one is used.
     pub(super) fn is_oversized(&self) -> bool {
         !self.large.is_empty() && self.len() <= SMALL
     }
 
+    /// Returns the unread bytes.
     pub(super) fn unread(&self) -> &[u8] {
         let bytes = if self.large.is_empty() { &self.small[..] } else { &self.large };
         &bytes[self.start..self.end]
     }
 
-    /// Consumes `count` bytes and gives those in `range` of what was unread.
+    /// Consumes `count` unread bytes and returns those of them that lie in `range`.
     pub(super) fn take(&mut self, range: std::ops::Range<usize>, count: usize) -> &[u8] {
         let start = self.start;
         self.consume(count);
@@ -48,11 +54,12 @@ impl Buffer {
         &bytes[start + range.start..start + range.end]
     }
 
+    /// Consumes `count` unread bytes.
     pub(super) fn consume(&mut self, count: usize) {
         self.start = self.end.min(self.start + count);
     }
 
-    /// Room to read to: never empty.
+    /// Returns room to read to, which is never empty.
     pub(super) fn room(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -79,14 +86,14 @@ impl Buffer {
         &mut self.bytes()[end..]
     }
 
-    /// Notes that `count` bytes were read to the room.
+    /// Adds the first `count` bytes of the room to the unread ones.
     pub(super) fn fill(&mut self, count: usize) {
         self.filled_up = self.large.is_empty() && count == SMALL;
         self.calm = if count > SMALL || self.large.is_empty() { 0 } else { self.calm + 1 };
         self.end += count;
     }
 
-    /// Gives a large buffer back, before a long wait, if it is oversized.
+    /// Drops the large buffer if it is oversized. Called before a long wait.
     pub(super) fn relax(&mut self) {
         let (start, end) = (self.start, self.end);
         if self.is_oversized() {
@@ -97,6 +104,7 @@ impl Buffer {
         (self.filled_up, self.calm) = (false, 0);
     }
 
+    /// Returns the buffer that is used.
     fn bytes(&mut self) -> &mut [u8] {
         if self.large.is_empty() {
             &mut self.small
@@ -110,7 +118,7 @@ impl Buffer {
 mod tests {
     use super::*;
 
-    /// Reads `bytes` as a transport would, as far as there is room.
+    /// Reads as many of `bytes` as there is room for, like a transport.
     fn read(buffer: &mut Buffer, bytes: &[u8]) -> usize {
         let room = buffer.room();
         let count = room.len().min(bytes.len());
@@ -120,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn grows_after_a_full_read_and_shrinks_after_a_calm_while() {
+    fn grows_after_a_full_read_and_shrinks_after_many_small_reads() {
         let mut buffer = Buffer::new();
         assert_eq!(read(&mut buffer, &[1; 5000]), SMALL);
         assert!(buffer.large.is_empty());
@@ -138,13 +146,13 @@ mod tests {
     }
 
     #[test]
-    fn gives_the_large_buffer_back_before_a_long_wait_and_loses_nothing() {
+    fn the_large_buffer_is_dropped_before_a_long_wait_and_no_byte_is_lost() {
         let mut buffer = Buffer::new();
         read(&mut buffer, &[1; SMALL]);
         buffer.consume(SMALL);
         read(&mut buffer, &[2; 3000]);
         buffer.relax();
-        assert_eq!(buffer.unread(), [2; 3000], "too much for the small one");
+        assert_eq!(buffer.unread(), [2; 3000], "they do not fit into the small buffer");
         buffer.consume(2900);
         buffer.relax();
         assert_eq!(buffer.unread(), [2; 100]);
@@ -152,20 +160,20 @@ mod tests {
     }
 
     #[test]
-    fn makes_room_of_what_was_consumed_before_it_grows() {
+    fn room_of_consumed_bytes_is_used_before_the_buffer_grows() {
         let mut buffer = Buffer::new();
         read(&mut buffer, &[1; SMALL - 1]);
         buffer.consume(SMALL - 3);
         assert_eq!(read(&mut buffer, &[2; 10]), 1);
         assert_eq!(buffer.room().len(), SMALL - 3);
         assert_eq!(buffer.unread(), [1, 1, 2]);
-        // A read that was not full asks for no larger buffer.
+        // The last read has not filled the small buffer, so that is enough.
         buffer.consume(3);
         assert_eq!(buffer.room().len(), SMALL);
     }
 
     #[test]
-    fn makes_room_for_a_frame_of_any_size() {
+    fn there_is_room_for_a_frame_of_any_size() {
         let mut buffer = Buffer::new();
         let stream: Vec<u8> = (0..200_000_u32).map(|i| i.to_le_bytes()[0]).collect();
         let mut fed = 0;
@@ -177,7 +185,7 @@ mod tests {
             fed += read(&mut buffer, &stream[fed..(fed + 999).min(stream.len())]);
             sizes.insert(buffer.bytes().len());
         }
-        assert_eq!(Vec::from_iter(sizes), [SMALL, LARGE, 2 * LARGE, 4 * LARGE], "doubled when it was full");
+        assert_eq!(Vec::from_iter(sizes), [SMALL, LARGE, 2 * LARGE, 4 * LARGE], "it doubles when it is full");
         assert_eq!(buffer.unread(), &stream[7..]);
         assert_eq!(buffer.len(), stream.len() - 7);
         assert_eq!(buffer.take(1..3, 10), &stream[8..10]);

@@ -1,4 +1,6 @@
-//! Input and client as one stream, for libraries that want to read and write the same thing.
+//! [`Stream`]: a client's input and output as one value, for libraries that read and write the same value.
+//!
+//! It borrows the input. Therefore it is used on the client's own thread, and drops before `serving` returns.
 
 use std::fmt;
 use std::io::{self, BufRead, IoSlice, Read, Write};
@@ -6,40 +8,52 @@ use std::io::{self, BufRead, IoSlice, Read, Write};
 use crate::client::Client;
 use crate::input::Input;
 
-/// A client's input and output as one blocking stream: [`Read`], [`BufRead`] and [`Write`]. From
-/// [`Input::stream`].
+/// A client's input and output as one blocking stream: [`Read`], [`BufRead`] and [`Write`].
+/// [`Input::stream`] makes it.
 ///
-/// It is what libraries take that would be given a `TcpStream` elsewhere: WebSocket, TLS, a protocol
-/// of your own that is generic over its transport. The example `websocket` runs one.
+/// Use it for a library that takes a `TcpStream` elsewhere: WebSocket, TLS, or a protocol of your own that is
+/// generic over its transport. The example `websocket` does that.
 ///
-/// **Reading** is [`Input`]'s, with what was read already and not consumed. It returns 0 at the end of
-/// the peer's input, after which writing goes on as long as the peer reads.
+/// # Reading
 ///
-/// **Writing** is [`Client`]'s: each `write` takes all that it is given, as one record, and returns
-/// when the kernel has it. Other threads may write to the client too, between records. `write!` sends
-/// one record.
+/// A read blocks like a read of the [`Input`], and begins with the bytes that are still unread there. It
+/// returns 0 when the peer has ended its output. Writes go on after that, as long as the peer reads.
 ///
-/// **`flush`** has nothing to do as a rule. Under a [`cork`](Client::cork) it sends what is gathered,
-/// so that a library which writes in small pieces, and flushes after them, costs one system call a
-/// flush. It also waits for what is [posted](Client::post) and not sent.
+/// # Writing
 ///
-/// **Deadlines.** From [`set_deadline`](Input::set_deadline)'s deadline on a read fails with
-/// [`TimedOut`](io::ErrorKind::TimedOut), without having lost a byte, and the connection goes on: most
-/// libraries can be called again then. `TimedOut` also comes at the server's idle timeout, when
-/// nothing was read, and its write timeout, when not all could be written: after these the connection
-/// is over, as [`Client::is_closed`] tells.
+/// Each `write` sends all its bytes as one record of the [`Client`], and blocks until the kernel has taken
+/// them. Other threads can write to the client between two records. `write!` sends one record.
 ///
-/// **Closing** from this side, also by a stop, makes reads fail with
-/// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) and writes with
-/// [`BrokenPipe`](io::ErrorKind::BrokenPipe). (The [`Input`] itself comes to an end of input, but a
-/// library might take that for the peer's, and half a message for a whole one.) Pass the library's
-/// error on with `?`: `closing` learns the reason behind it. Dropping the stream closes nothing.
+/// `flush` usually has nothing to do. Under a [`cork`](Client::cork) it sends the gathered output. A library
+/// that writes small pieces and then flushes makes one system call for each flush. `flush` also waits until
+/// [posted](Client::post) bytes are sent.
+///
+/// # Timeouts
+///
+/// From the [deadline](Input::set_deadline) on, a read fails with [`TimedOut`](io::ErrorKind::TimedOut). No
+/// byte is lost, and the connection goes on. Most libraries can be called again then.
+///
+/// A read also fails with `TimedOut` at the server's idle timeout, and a write at its write timeout. These
+/// two end the connection: [`Client::is_closed`] returns `true` then.
+///
+/// # Closing
+///
+/// After the connection was closed from this side, or was reached by a stop, calls fail:
+///
+/// - reads with [`ConnectionAborted`](io::ErrorKind::ConnectionAborted).
+/// - writes with [`BrokenPipe`](io::ErrorKind::BrokenPipe).
+///
+/// The [`Input`] itself meets the end of input then. The stream fails instead, because a library could take
+/// that end for the peer's, and half a message for a whole one.
+///
+/// Pass the library's error on with `?`. `closing` then gets the reason behind it. The drop of the stream
+/// closes nothing.
 ///
 /// ```
 /// use std::io::{self, BufRead, Read, Write};
 /// use backport::{testing, Adapter, Client, Input, Result};
 ///
-/// /// Stands for a library: it knows nothing but its stream.
+/// /// Stands for a library: it uses nothing except its stream.
 /// fn greet(mut stream: impl BufRead + Write) -> io::Result<()> {
 ///     stream.write_all(b"What is your name?\n")?;
 ///     let mut name = String::new();
@@ -74,19 +88,24 @@ impl<'a> Stream<'a> {
         Stream { input }
     }
 
-    /// The input: to set a deadline, or to read a frame between two messages of the library.
+    /// Returns the input, for example to set a deadline, or to read a frame between two messages of the
+    /// library.
     pub fn input(&mut self) -> &mut Input {
         self.input
     }
 
-    /// The client.
+    /// Returns the client.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.input.client
     }
 
-    fn check_open(&self) -> io::Result<()> {
-        if self.client().is_closed() {
+    /// Tells an end from this side from the end of the peer's output. Called when there is nothing to read.
+    ///
+    /// # Errors
+    /// `ConnectionAborted` if no more input is handed to the adapter.
+    fn check_input_open(&self) -> io::Result<()> {
+        if self.client().is_input_ended() {
             let message = "the connection was closed from this side";
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, message));
         }
@@ -98,7 +117,7 @@ impl Read for Stream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.input.read(buffer)?;
         if count == 0 {
-            self.check_open()?;
+            self.check_input_open()?;
         }
         Ok(count)
     }
@@ -107,7 +126,7 @@ impl Read for Stream<'_> {
 impl BufRead for Stream<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if !self.input.fill()? {
-            self.check_open()?;
+            self.check_input_open()?;
         }
         self.input.fill_buf()
     }

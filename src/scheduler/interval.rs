@@ -1,4 +1,6 @@
-//! The handle of a periodic job or a timeout.
+//! [`Interval`]: the handle of a periodic job or a timeout.
+//!
+//! The user's clones and the scheduler's entry share its state. The state is freed with the last of them.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,56 +10,70 @@ use crossbeam_channel::Sender;
 
 use crate::scheduler::Command;
 
-/// A periodic job, or a timeout, on a machine. Cloneable; dropping it leaves the job as it is. No
-/// method blocks.
+/// A periodic job or a timeout on a machine.
+///
+/// A clone is the same interval. The drop of an interval does not stop its job. No method blocks.
 #[derive(Clone)]
 pub struct Interval {
-    shared: Arc<Shared>,
+    shared: Arc<IntervalShared>,
 }
 
-struct Shared {
+/// The state that all clones of one interval share.
+struct IntervalShared {
     id: u64,
-    /// Set by whoever stops it, or by the scheduler when it has ended; read by all.
+    /// Set by the thread that stops the interval, or by the scheduler when the job has ended. Read by all
+    /// threads.
     stopped: AtomicBool,
-    /// Counted up by the scheduler alone.
+    /// Increased only by the scheduler's thread. Read by all threads.
     ticks: AtomicU64,
+    /// Wakes the scheduler's thread, so that it drops a job that was stopped.
     commands: Sender<Command>,
 }
 
 impl Interval {
     pub(crate) fn new(id: u64, commands: Sender<Command>) -> Interval {
-        let shared = Shared { id, stopped: AtomicBool::new(false), ticks: AtomicU64::new(0), commands };
+        let shared =
+            IntervalShared { id, stopped: AtomicBool::new(false), ticks: AtomicU64::new(0), commands };
         Interval { shared: Arc::new(shared) }
     }
 
-    /// Cancels the job; it may be called from the job itself, which then runs to its end for the
-    /// last time. Returns at once; a second call does nothing.
+    /// Cancels the job. Returns at once. A second call does nothing.
+    ///
+    /// It may be called from anywhere, also from the job itself. A run that has begun finishes, and no other
+    /// begins.
     pub fn stop(&self) {
-        if !self.end() {
-            // After the machine's end there is no one left to tell.
+        if !self.mark_stopped() {
+            // This fails after the machine has stopped.
             drop(self.shared.commands.send(Command::Cancel(self.shared.id)));
         }
     }
 
-    /// Whether it was stopped or has ended: by [`stop`](Interval::stop), with its machine, by a
-    /// panic in the job, or, for a timeout, because it has run.
+    /// Returns `true` if the job runs no more.
+    ///
+    /// The reason is one of these:
+    ///
+    /// - [`stop`](Interval::stop) was called.
+    /// - The machine has stopped.
+    /// - The job has panicked.
+    /// - It is a timeout, and has run.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.shared.stopped.load(Ordering::Acquire)
     }
 
-    /// How many times the job was begun.
+    /// Returns how many runs of the job have begun.
     #[must_use]
     pub fn ticks(&self) -> u64 {
         self.shared.ticks.load(Ordering::Acquire)
     }
 
-    /// Marks it as stopped, and says whether it was before.
-    pub(crate) fn end(&self) -> bool {
+    /// Marks the interval as stopped. Returns `true` if it was stopped before.
+    pub(super) fn mark_stopped(&self) -> bool {
         self.shared.stopped.swap(true, Ordering::AcqRel)
     }
 
-    pub(crate) fn tick(&self) {
+    /// Counts a run that begins.
+    pub(super) fn count_tick(&self) {
         self.shared.ticks.fetch_add(1, Ordering::AcqRel);
     }
 }

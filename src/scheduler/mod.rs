@@ -1,7 +1,12 @@
-//! The scheduler: one thread a machine, on which intervals and timeouts run, one after another.
+//! The scheduler: the thread of a machine that runs its intervals and timeouts, one after another.
 //!
-//! It starts with the first job and ends when the machine stops; a job that runs then runs to its
-//! end. It sleeps until the next job is due or a command comes.
+//! The first job starts the thread. The thread waits until a job is due or a command comes. A job that is due
+//! runs before new commands are taken. The thread ends when the machine is asked to stop. A job that is
+//! running then finishes first.
+//!
+//! - [`schedule`] holds the jobs in the order in which they are due.
+//! - [`time`] is the clock: that of the system, or a manual one that a test moves.
+//! - [`interval`] is the user's handle of a job.
 
 pub(crate) mod interval;
 pub(crate) mod schedule;
@@ -22,37 +27,48 @@ use crate::scheduler::time::{ManualTime, Time};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::threads::Threads;
 
-/// One a machine.
+/// How many commands are taken after a job, although another job may be due already.
+const COMMANDS_PER_JOB: usize = 64;
+
+/// The scheduler of one machine, as other threads see it.
 pub(crate) struct Scheduler {
     threads: Arc<Threads>,
     events: Events,
     commands: Sender<Command>,
-    state: Mutex<State>,
-    /// Jobs that have not ended. Counted up by those who add, down by the scheduler's thread.
+    state: Mutex<SchedulerState>,
+    /// How many jobs have not ended. Increased by threads that add a job, decreased by the drop of the job's
+    /// entry. Read by the thread in `run`.
     pending: Arc<AtomicUsize>,
-    /// Set by whoever tells the machine to stop, read by the thread between jobs: none begins after.
-    stopped: Arc<AtomicBool>,
-    /// In place of the system's clock, if a test asks for it before the machine runs.
+    /// The machine's own flag. Set by the thread that asks the machine to stop. Read by the scheduler's
+    /// thread before each job, so that no job begins after a stop.
+    stopping: Arc<AtomicBool>,
+    /// The clock of a test. Set at most once, before the machine runs. Read by the scheduler's thread when it
+    /// starts. If it is not set, the system's clock counts.
     manual: Arc<OnceLock<Arc<ManualTime>>>,
 }
 
-/// Written by those who add, under the lock.
-struct State {
-    next: u64,
-    /// For the thread, until it is started.
+/// Written under the lock by threads that add a job.
+struct SchedulerState {
+    /// The number of the last job.
+    last_id: u64,
+    /// Taken by the call that starts the thread.
     receiver: Option<Receiver<Command>>,
 }
 
-/// What the scheduler's thread is told.
+/// A message to the scheduler's thread.
 pub(crate) enum Command {
+    /// Adds a job. Its delay counts from this time.
     Add(u64, Entry, Instant),
+    /// Drops the job with this number.
     Cancel(u64),
-    /// Moves a manual time on; the sender is dropped when all is done that was due.
+    /// Moves a manual clock on. The sender is dropped when all jobs that come due have run.
     Advance(Duration, Sender<()>),
-    Stop,
+    /// Wakes the thread, which then sees that the machine is asked to stop. A thread that waits for a job
+    /// does not look at the flag. Dropped senders cannot wake it, because each interval holds a sender.
+    Wake,
 }
 
-/// A job that has not ended; its drop is its end.
+/// A job that has not ended. The drop marks its interval as stopped.
 pub(crate) struct Entry {
     interval: Interval,
     work: Work,
@@ -61,146 +77,159 @@ pub(crate) struct Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.interval.end();
+        self.interval.mark_stopped();
         self.pending.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// What to run.
+/// The function of a job, and when to run it.
 pub(crate) enum Work {
+    /// Runs once in each period.
     Every(Duration, Box<dyn FnMut(&Interval) + Send>),
+    /// Runs once after the delay, which takes the function.
     Once(Duration, Option<Box<dyn FnOnce() + Send>>),
 }
 
 impl Scheduler {
-    pub(crate) fn new(threads: Arc<Threads>, events: Events, stopped: Arc<AtomicBool>) -> Scheduler {
+    pub(crate) fn new(threads: Arc<Threads>, events: Events, stopping: Arc<AtomicBool>) -> Scheduler {
         let (commands, receiver) = unbounded();
         Scheduler {
             threads,
             events,
             commands,
-            state: Mutex::new(State { next: 0, receiver: Some(receiver) }),
+            state: Mutex::new(SchedulerState { last_id: 0, receiver: Some(receiver) }),
             pending: Arc::default(),
-            stopped,
+            stopping,
             manual: Arc::default(),
         }
     }
 
-    /// How many jobs have not ended.
+    /// Returns how many jobs have not ended.
     pub(crate) fn pending(&self) -> usize {
         self.pending.load(Ordering::Acquire)
     }
 
-    /// Adds a job. On a machine that has stopped, one that is stopped.
+    /// Adds a job. If the machine has already stopped, returns an interval that is already stopped.
     pub(crate) fn add(&self, work: Work) -> Interval {
         let id = {
             let mut state = self.state.lock();
-            state.next += 1;
-            state.next
+            state.last_id += 1;
+            state.last_id
         };
         let interval = Interval::new(id, self.commands.clone());
         self.start();
         self.pending.fetch_add(1, Ordering::AcqRel);
         let entry = Entry { interval: interval.clone(), work, pending: Arc::clone(&self.pending) };
-        if !self.stopped.load(Ordering::Acquire) {
-            // Fails once the thread has ended; then the entry ends here.
+        if !self.stopping.load(Ordering::Acquire) {
+            // This fails if the thread has ended. The entry is dropped here then.
             drop(self.commands.send(Command::Add(id, entry, Instant::now())));
         }
         interval
     }
 
-    /// Lets the jobs go by a time that is moved with [`Command::Advance`]. Only before the machine
-    /// runs.
+    /// Replaces the system's clock by one that [`Command::Advance`] moves. Has no effect after the thread has
+    /// started to run.
     pub(crate) fn set_manual(&self) -> (Arc<ManualTime>, Sender<Command>) {
         let time = Arc::clone(self.manual.get_or_init(|| Arc::new(ManualTime::new())));
-        // It moves the time, also while there is no job.
+        // The thread moves the time, also if there is no job.
         self.start();
         (time, self.commands.clone())
     }
 
-    /// Starts the thread, if that is still to be done.
+    /// Starts the thread, unless that was done before.
     fn start(&self) {
         let Some(receiver) = self.state.lock().receiver.take() else { return };
-        let (events, stopped) = (self.events.clone(), Arc::clone(&self.stopped));
+        let (events, stopping) = (self.events.clone(), Arc::clone(&self.stopping));
         let manual = Arc::clone(&self.manual);
         let run = move || {
             let time = Time::start(manual.get());
-            Runner { schedule: Schedule::new(), time, events, stopped }.run(&receiver);
+            SchedulerThread { schedule: Schedule::new(), time, events, stopping }.run(&receiver);
         };
         if let Err(error) = self.threads.spawn("backport-scheduler".to_owned(), None, run) {
-            // The receiver has gone, so whatever is sent to it ends at once; on a machine that has
-            // stopped that is how it should be.
-            if !self.stopped.load(Ordering::Acquire) {
-                error!("no thread for intervals: {error}");
+            // The receiver is dropped now, so each job ends when it is added. A machine that is stopping
+            // starts no more threads, which is no failure.
+            if !self.stopping.load(Ordering::Acquire) {
+                error!("cannot start the thread of the intervals: {error}");
             }
         }
     }
 
-    /// Cancels all jobs; the one that runs runs to its end.
+    /// Lets the thread cancel all jobs and end. A job that is running finishes first. Returns at once.
+    ///
+    /// The caller has set the machine's flag before.
     pub(crate) fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
-        // Fails once the thread has ended.
-        drop(self.commands.send(Command::Stop));
+        debug_assert!(self.stopping.load(Ordering::Acquire), "the machine sets its flag first");
+        // This fails if the thread has ended.
+        drop(self.commands.send(Command::Wake));
     }
 }
 
-/// The scheduler's thread.
-struct Runner {
+/// The scheduler, as its own thread sees it.
+struct SchedulerThread {
     schedule: Schedule<Entry>,
     time: Time,
     events: Events,
-    stopped: Arc<AtomicBool>,
+    stopping: Arc<AtomicBool>,
 }
 
-impl Runner {
+impl SchedulerThread {
     fn run(mut self, commands: &Receiver<Command>) {
-        while !self.stopped.load(Ordering::Acquire) {
-            match self.time.wait(self.schedule.next(), commands) {
-                Some(Command::Add(id, entry, added)) => self.enter(id, entry, self.time.begin(added)),
-                Some(Command::Cancel(id)) => {
-                    if let Some(entry) = self.schedule.remove(id) {
-                        self.end(entry);
-                    }
-                }
-                Some(Command::Advance(by, done)) => self.time.advance(by, done),
-                Some(Command::Stop) => {}
-                None => {
-                    if let Some((due, id, entry)) = self.schedule.pop(self.time.horizon()) {
-                        self.perform(due, id, entry);
-                    }
-                }
+        while !self.stopping.load(Ordering::Acquire) {
+            if let Some(command) = self.time.wait(self.schedule.next(), commands) {
+                self.react(command);
+                continue;
             }
+            if let Some((due, id, entry)) = self.schedule.pop_due(self.time.target()) {
+                self.run_job(due, id, entry);
+            }
+            // Jobs that are always late must not keep the commands waiting for ever.
+            commands.try_iter().take(COMMANDS_PER_JOB).for_each(|command| self.react(command));
         }
         while let Some(entry) = self.schedule.pop_any() {
-            self.end(entry);
+            self.finish(entry);
         }
         for command in commands.try_iter() {
             if let Command::Add(_, entry, _) = command {
-                self.end(entry);
+                self.finish(entry);
             }
         }
     }
 
-    fn enter(&mut self, id: u64, entry: Entry, start: Instant) {
+    fn react(&mut self, command: Command) {
+        match command {
+            Command::Add(id, entry, added) => self.schedule(id, entry, self.time.start_of_delay(added)),
+            Command::Cancel(id) => {
+                if let Some(entry) = self.schedule.remove(id) {
+                    self.finish(entry);
+                }
+            }
+            Command::Advance(by, done) => self.time.advance(by, done),
+            Command::Wake => {}
+        }
+    }
+
+    /// Schedules the first run of a job.
+    fn schedule(&mut self, id: u64, entry: Entry, start: Instant) {
         if entry.interval.is_stopped() {
-            return self.end(entry);
+            return self.finish(entry);
         }
         let (Work::Every(delay, _) | Work::Once(delay, _)) = &entry.work;
         self.schedule.insert(Due::after(start, *delay), id, entry);
     }
 
-    fn perform(&mut self, due: Due, id: u64, mut entry: Entry) {
+    /// Runs a job that is due, and schedules its next run.
+    fn run_job(&mut self, due: Due, id: u64, mut entry: Entry) {
         if let Due::At(due) = due {
-            self.time.reach(due);
+            self.time.set_now(due);
         }
         if entry.interval.is_stopped() {
-            return self.end(entry);
+            return self.finish(entry);
         }
-        entry.interval.tick();
+        entry.interval.count_tick();
         let outcome = match &mut entry.work {
             Work::Once(_, job) => {
                 let outcome = job.take().map_or(Ok(()), catch_panic);
-                entry.interval.end();
+                entry.interval.mark_stopped();
                 outcome
             }
             Work::Every(_, job) => {
@@ -210,22 +239,58 @@ impl Runner {
         };
         if let Err(message) = outcome {
             error!("an interval panicked and is cancelled: {}", Escaped(message));
-            entry.interval.end();
+            entry.interval.mark_stopped();
         }
         match entry.work {
             Work::Every(period, _) if !entry.interval.is_stopped() => {
-                self.schedule.insert(due.next_beat(period, self.time.now()), id, entry);
+                self.schedule.insert(due.next_tick(period, self.time.now()), id, entry);
             }
-            _ => self.end(entry),
+            _ => self.finish(entry),
         }
     }
 
-    /// A job leaves.
-    fn end(&self, entry: Entry) {
+    /// Drops a job that has ended, and reports its end.
+    fn finish(&self, entry: Entry) {
         if let Err(message) = catch_panic(move || drop(entry)) {
             error!("a panic in the drop of an interval's job: {}", Escaped(message));
         }
-        // No one listens once the machine has given up on a stuck thread.
+        // This fails if the machine has given up on a stuck thread.
         drop(self.events.send(Event::JobEnded));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_is_always_due_runs_before_commands_and_does_not_starve_them() {
+        let (events, _received) = crate::sync::channel::unbounded();
+        let (commands, receiver) = unbounded();
+        let (record, recorded) = unbounded();
+        let stopping = Arc::new(AtomicBool::new(false));
+        let pending = Arc::new(AtomicUsize::new(2));
+        let entry = |id, work| {
+            let interval = Interval::new(id, commands.clone());
+            Entry { interval, work, pending: Arc::clone(&pending) }
+        };
+        let (due, stop) = (record.clone(), Arc::clone(&stopping));
+        let job = move |interval: &Interval| {
+            due.send("due").expect("the test holds the receiver");
+            stop.store(interval.ticks() == 1_000, Ordering::Release);
+        };
+        let always_due = entry(1, Work::Every(Duration::from_nanos(1), Box::new(job)));
+        let job = move || record.send("added").expect("the test holds the receiver");
+        let added = entry(2, Work::Once(Duration::ZERO, Some(Box::new(job))));
+        // If the command were taken first, its job would be the first that is due.
+        let (time, start) = (Time::start(None), Instant::now());
+        commands.send(Command::Add(2, added, start)).expect("the test holds the receiver");
+        let mut thread = SchedulerThread { schedule: Schedule::new(), time, events, stopping };
+        thread.schedule(1, always_due, start);
+        thread.run(&receiver);
+        let order: Vec<_> = recorded.iter().collect();
+        assert_eq!(order.first(), Some(&"due"), "the job was due before the command was taken");
+        assert_eq!(order.iter().filter(|&&name| name == "added").count(), 1, "the command was taken");
+        assert_eq!(pending.load(Ordering::Acquire), 0);
     }
 }

@@ -1,16 +1,18 @@
-//! When what is due: data, with the time passed in, so that it is tested without waiting.
+//! [`Schedule`]: entries in the order in which they are due.
+//!
+//! The scheduler's thread owns it. It asks no clock: the time is passed in, so tests need not wait.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-/// What is to be done, in order of time; at the same time, in order of entry.
+/// Entries in the order in which they are due. Entries that are due at the same time are ordered by number.
 pub(crate) struct Schedule<T> {
     entries: BTreeMap<(Due, u64), T>,
-    /// Where each of them is, for those who know its id alone.
+    /// When each entry is due, so that an entry is found by its number.
     dues: HashMap<u64, Due>,
 }
 
-/// A point in time, or one beyond the clock.
+/// When an entry is due: at a point in time, or never if the clock cannot express that point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
     At(Instant),
@@ -18,18 +20,19 @@ pub(crate) enum Due {
 }
 
 impl Due {
-    /// `delay` after `start`.
+    /// Returns the time that is `delay` after `start`.
     pub(crate) fn after(start: Instant, delay: Duration) -> Due {
         start.checked_add(delay).map_or(Due::Never, Due::At)
     }
 
-    /// The first beat after `now` of those that follow this one every `period`: no drift, and no
-    /// burst for those that were missed.
-    pub(crate) fn next_beat(self, period: Duration, now: Instant) -> Due {
+    /// Returns the first tick after `now`. Ticks follow `self` at a distance of `period`.
+    ///
+    /// The rate has no drift, because `now` does not shift the ticks. Missed ticks are skipped.
+    pub(crate) fn next_tick(self, period: Duration, now: Instant) -> Due {
         let Due::At(due) = self else { return Due::Never };
         let late = now.saturating_duration_since(due).as_nanos();
-        let beats = late / period.as_nanos().max(1) + 1;
-        let nanos = u64::try_from(beats.saturating_mul(period.as_nanos()));
+        let ticks = late / period.as_nanos().max(1) + 1;
+        let nanos = u64::try_from(ticks.saturating_mul(period.as_nanos()));
         nanos.map_or(Due::Never, |nanos| Due::after(due, Duration::from_nanos(nanos)))
     }
 }
@@ -39,26 +42,27 @@ impl<T> Schedule<T> {
         Schedule { entries: BTreeMap::new(), dues: HashMap::new() }
     }
 
-    /// `id` is not in it.
+    /// Adds an entry. No other entry has the same number.
     pub(crate) fn insert(&mut self, due: Due, id: u64, entry: T) {
         self.dues.insert(id, due);
         self.entries.insert((due, id), entry);
     }
 
+    /// Takes the entry with this number. Returns `None` if there is none.
     pub(crate) fn remove(&mut self, id: u64) -> Option<T> {
         let due = self.dues.remove(&id)?;
         self.entries.remove(&(due, id))
     }
 
-    /// Takes the first that is due at `now`.
-    pub(crate) fn pop(&mut self, now: Instant) -> Option<(Due, u64, T)> {
+    /// Takes the first entry if it is due at `now`.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(Due, u64, T)> {
         if self.next().is_none_or(|due| due > now) {
             return None;
         }
         self.pop_first()
     }
 
-    /// Takes the first, whenever it is due.
+    /// Takes the first entry, even if it is not due.
     pub(crate) fn pop_any(&mut self) -> Option<T> {
         self.pop_first().map(|(_, _, entry)| entry)
     }
@@ -69,7 +73,7 @@ impl<T> Schedule<T> {
         Some((due, id, entry))
     }
 
-    /// When the first is due.
+    /// Returns when the first entry is due. Returns `None` if there is none, or if it is never due.
     pub(crate) fn next(&self) -> Option<Instant> {
         match self.entries.first_key_value() {
             Some((&(Due::At(due), _), _)) => Some(due),
@@ -90,33 +94,33 @@ mod tests {
     }
 
     #[test]
-    fn a_late_beat_does_not_shift_the_next() {
+    fn a_late_tick_does_not_shift_the_next() {
         let start = Instant::now();
         let first = Due::after(start, 20 * MS);
-        assert_eq!(ms(start, first.next_beat(20 * MS, start + 20 * MS)), 40);
-        assert_eq!(ms(start, first.next_beat(20 * MS, start + 39 * MS)), 40);
+        assert_eq!(ms(start, first.next_tick(20 * MS, start + 20 * MS)), 40);
+        assert_eq!(ms(start, first.next_tick(20 * MS, start + 39 * MS)), 40);
     }
 
     #[test]
-    fn missed_beats_are_skipped() {
+    fn missed_ticks_are_skipped() {
         let start = Instant::now();
         let first = Due::after(start, 20 * MS);
-        assert_eq!(ms(start, first.next_beat(20 * MS, start + 40 * MS)), 60);
-        assert_eq!(ms(start, first.next_beat(20 * MS, start + 95 * MS)), 100);
+        assert_eq!(ms(start, first.next_tick(20 * MS, start + 40 * MS)), 60);
+        assert_eq!(ms(start, first.next_tick(20 * MS, start + 95 * MS)), 100);
     }
 
     #[test]
-    fn absurd_periods_never_come() {
+    fn a_period_beyond_the_clock_is_never_due() {
         let start = Instant::now();
         assert_eq!(Due::after(start, Duration::MAX), Due::Never);
-        assert_eq!(Due::after(start, MS).next_beat(Duration::MAX, start + MS), Due::Never);
-        assert_eq!(Due::Never.next_beat(MS, start), Due::Never);
-        let tiny = Due::after(start, MS).next_beat(Duration::from_nanos(1), start + 2 * MS);
+        assert_eq!(Due::after(start, MS).next_tick(Duration::MAX, start + MS), Due::Never);
+        assert_eq!(Due::Never.next_tick(MS, start), Due::Never);
+        let tiny = Due::after(start, MS).next_tick(Duration::from_nanos(1), start + 2 * MS);
         assert_eq!(tiny, Due::At(start + 2 * MS + Duration::from_nanos(1)));
     }
 
     #[test]
-    fn gives_what_is_due_in_order() {
+    fn entries_that_are_due_come_in_order() {
         let start = Instant::now();
         let mut schedule = Schedule::new();
         schedule.insert(Due::Never, 1, "never");
@@ -125,33 +129,33 @@ mod tests {
         schedule.insert(Due::At(start + 2 * MS), 4, "removed");
         assert_eq!(schedule.remove(4), Some("removed"));
         assert_eq!(schedule.next(), Some(start + MS));
-        assert!(schedule.pop(start).is_none());
+        assert!(schedule.pop_due(start).is_none());
         let order: Vec<_> =
-            std::iter::from_fn(|| schedule.pop(start + 2 * MS)).map(|(_, _, entry)| entry).collect();
+            std::iter::from_fn(|| schedule.pop_due(start + 2 * MS)).map(|(_, _, entry)| entry).collect();
         assert_eq!(order, ["first", "second"]);
         assert_eq!(schedule.next(), None);
     }
 
     #[test]
-    fn what_has_left_is_not_there_to_be_removed() {
+    fn an_entry_that_was_taken_cannot_be_removed() {
         let start = Instant::now();
         let mut schedule = Schedule::new();
         for id in 1..=3 {
             schedule.insert(Due::At(start), id, id);
         }
-        assert_eq!(schedule.pop(start).map(|(_, id, _)| id), Some(1));
+        assert_eq!(schedule.pop_due(start).map(|(_, id, _)| id), Some(1));
         assert_eq!(schedule.pop_any(), Some(2));
         assert_eq!((schedule.remove(1), schedule.remove(2), schedule.remove(3)), (None, None, Some(3)));
         assert_eq!(schedule.remove(3), None);
-        // As a periodic job does.
+        // A periodic job enters again with the same number.
         schedule.insert(Due::At(start + MS), 1, 1);
         assert_eq!(schedule.remove(1), Some(1));
         assert!(schedule.pop_any().is_none() && schedule.dues.is_empty());
     }
 
-    /// The newest first: each was found behind all the others.
+    /// The newest entry is removed first. A search from the oldest one would pass all the others.
     #[test]
-    fn a_removal_costs_no_more_where_there_are_many() {
+    fn a_removal_costs_the_same_among_many_entries() {
         const MANY: u64 = 50_000;
         let start = Instant::now();
         let mut schedule = Schedule::new();

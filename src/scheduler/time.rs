@@ -1,4 +1,6 @@
-//! What time it is for a scheduler: by the system's clock, or by one that a test moves on.
+//! The clock of the scheduler: that of the system, or a manual one that a test moves.
+//!
+//! The scheduler's thread owns [`Time`]. A test shares [`ManualTime`] with it, and moves it by commands.
 
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, ThreadId};
@@ -9,12 +11,13 @@ use parking_lot::Mutex;
 
 use crate::scheduler::Command;
 
-/// The time that a test moves. It moves in the order of the scheduler's commands, so that a job is
-/// entered before or after a move, and never in the middle of one.
+/// A time that a test moves.
+///
+/// It moves in the order of the scheduler's commands. Therefore a move knows every job that was added before.
 pub(crate) struct ManualTime {
-    /// Written by the scheduler's thread, read by whoever asks.
+    /// Written by the scheduler's thread, read by all threads.
     now: Mutex<Instant>,
-    /// The scheduler's, once it runs.
+    /// The scheduler's thread. Set by that thread when it starts, read by threads that move the time.
     thread: OnceLock<ThreadId>,
 }
 
@@ -23,103 +26,110 @@ impl ManualTime {
         ManualTime { now: Mutex::new(Instant::now()), thread: OnceLock::new() }
     }
 
+    /// Returns the present time.
     pub(crate) fn now(&self) -> Instant {
         *self.now.lock()
     }
 
-    /// Whether this is the scheduler's thread: it can't wait for itself.
-    pub(crate) fn is_asked_by_a_job(&self) -> bool {
+    /// Returns `true` on the scheduler's thread, which cannot wait for itself.
+    pub(crate) fn is_scheduler_thread(&self) -> bool {
         self.thread.get() == Some(&thread::current().id())
     }
 }
 
-/// What the scheduler's thread asks for the time.
+/// The clock that the scheduler's thread uses.
 pub(super) enum Time {
-    /// The system's, and when the machine started.
+    /// The system's clock, with the time at which the scheduler's thread started.
     Real(Instant),
-    Manual(Moving),
+    Manual(ManualClock),
 }
 
-/// A manual time on its way.
-pub(super) struct Moving {
+/// A manual time, and how far it is to move.
+pub(super) struct ManualClock {
     time: Arc<ManualTime>,
-    /// Where it moves to.
+    /// The time to move to. Jobs that are due by then run first.
     target: Instant,
-    /// Dropped when it is there: then those who wait go on.
+    /// Dropped when the time has reached the target, which wakes the threads that wait for it.
     waiting: Vec<Sender<()>>,
 }
 
 impl Time {
+    /// Starts the clock, on the scheduler's thread.
     pub(super) fn start(manual: Option<&Arc<ManualTime>>) -> Time {
         match manual {
             None => Time::Real(Instant::now()),
             Some(time) => {
                 time.thread.get_or_init(|| thread::current().id());
                 let target = time.now();
-                Time::Manual(Moving { time: Arc::clone(time), target, waiting: Vec::new() })
+                Time::Manual(ManualClock { time: Arc::clone(time), target, waiting: Vec::new() })
             }
         }
     }
 
+    /// Returns the present time.
     pub(super) fn now(&self) -> Instant {
         match self {
             Time::Real(_) => Instant::now(),
-            Time::Manual(moving) => moving.time.now(),
+            Time::Manual(manual) => manual.time.now(),
         }
     }
 
-    /// From when the delay of a job counts that was added at this time: the start of the machine at
-    /// the earliest.
-    pub(super) fn begin(&self, added: Instant) -> Instant {
+    /// Returns when the delay of a job begins that was added at `added`.
+    ///
+    /// By the system's clock, that is not before the machine has started.
+    pub(super) fn start_of_delay(&self, added: Instant) -> Instant {
         match self {
             Time::Real(started) => added.max(*started),
-            Time::Manual(moving) => moving.time.now(),
+            Time::Manual(manual) => manual.time.now(),
         }
     }
 
-    /// Waits for a command; `None` when the job is to run that is due at `due`.
+    /// Waits for a command. Returns `None` when it is time for the job that is due at `due`.
     pub(super) fn wait(&mut self, due: Option<Instant>, commands: &Receiver<Command>) -> Option<Command> {
         match (self, due) {
+            // Without this check, commands that keep coming would delay a job that is due.
+            (Time::Real(_), Some(due)) if due <= Instant::now() => None,
             (Time::Real(_), Some(due)) => commands.recv_deadline(due).ok(),
             (Time::Real(_), None) => commands.recv().ok(),
-            // Commands come first: the job before may have added one that is due sooner.
-            (Time::Manual(moving), due) => commands.try_recv().ok().or_else(|| {
-                if due.is_some_and(|due| due <= moving.target) {
+            // Commands come first, because the last job may have added one that is due sooner.
+            (Time::Manual(manual), due) => commands.try_recv().ok().or_else(|| {
+                if due.is_some_and(|due| due <= manual.target) {
                     return None;
                 }
-                moving.arrive();
+                manual.reach_target();
                 commands.recv().ok()
             }),
         }
     }
 
-    /// What is due by then is to run.
-    pub(super) fn horizon(&self) -> Instant {
+    /// Returns the time up to which jobs are due.
+    pub(super) fn target(&self) -> Instant {
         match self {
             Time::Real(_) => Instant::now(),
-            Time::Manual(moving) => moving.target,
+            Time::Manual(manual) => manual.target,
         }
     }
 
-    /// It is time for a job that is due at `due`: a manual time stands there while it runs.
-    pub(super) fn reach(&self, due: Instant) {
-        if let Time::Manual(moving) = self {
-            *moving.time.now.lock() = due;
+    /// Sets a manual time to `due`, where it stays while the job runs that is due then.
+    pub(super) fn set_now(&self, due: Instant) {
+        if let Time::Manual(manual) = self {
+            *manual.time.now.lock() = due;
         }
     }
 
-    /// Moves a manual time on; `done` is dropped when it is there.
+    /// Lets a manual time move on by `by`. `done` is dropped when it has done so.
     pub(super) fn advance(&mut self, by: Duration, done: Sender<()>) {
-        if let Time::Manual(moving) = self {
-            // Whoever asks for it sees to it that the clock's range is enough.
-            moving.target = moving.target.checked_add(by).unwrap_or(moving.target);
-            moving.waiting.push(done);
+        if let Time::Manual(manual) = self {
+            // The thread that moves the time has checked the range of the clock.
+            manual.target = manual.target.checked_add(by).unwrap_or(manual.target);
+            manual.waiting.push(done);
         }
     }
 }
 
-impl Moving {
-    fn arrive(&mut self) {
+impl ManualClock {
+    /// Sets the time to the target, and wakes the threads that wait for that.
+    fn reach_target(&mut self) {
         *self.time.now.lock() = self.target;
         self.waiting.clear();
     }

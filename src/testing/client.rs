@@ -1,4 +1,6 @@
-//! The test's end of a connection.
+//! [`TestClient`]: the test's end of a connection in memory.
+//!
+//! The test's threads use it. Its drop stops the machine that serves it.
 
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
@@ -13,18 +15,21 @@ use crate::reactor::Flush;
 use crate::server::handle::ServerHandle;
 use crate::transport::memory::Pipe;
 
-/// A deadline that is beyond the clock's range.
+/// Used instead of a deadline that the clock cannot express.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The test's end of a connection in memory: [`Read`], [`Write`], and what else a peer can do.
+/// The test's end of a connection in memory. It reads, writes and ends the connection like a peer.
 ///
-/// Each `write` is one chunk at the adapter, as long as it fits the window and the adapter reads
-/// chunks. Reads and writes fail with [`TimedOut`](io::ErrorKind::TimedOut) after the deadline
-/// rather than hang. Dropping it resets the connection.
+/// Each `write` arrives at the adapter as one chunk, if it fits into the window and the adapter reads chunks.
+/// Reads and writes block. They fail with [`TimedOut`](io::ErrorKind::TimedOut) at the deadline of the
+/// [`Setup`](crate::testing::Setup), so a test does not hang.
+///
+/// The drop closes the connection like [`close`](TestClient::close). It also stops the server's machine,
+/// without waiting for it.
 pub struct TestClient {
     pub(super) inward: Arc<Pipe>,
     pub(super) outward: Arc<Pipe>,
-    /// Whom to tell that there is room again.
+    /// Called after each read, because there is room for the server's output then.
     pub(super) flush: Arc<OnceLock<Weak<dyn Flush>>>,
     pub(super) deadline: Duration,
     pub(super) closing: Receiver<Closing>,
@@ -33,63 +38,66 @@ pub struct TestClient {
 }
 
 impl TestClient {
-    /// Ends the client's output: the adapter comes to the end of input. Replies can still be read.
+    /// Ends the client's output, so the adapter meets the end of input. Replies can still be read. Does not
+    /// block.
     pub fn close_write(&self) {
         self.inward.end();
     }
 
-    /// Goes away: the adapter comes to the end of input, and what it writes fails.
+    /// Closes the connection. The adapter meets the end of input, and its writes fail. Does not block.
     pub fn close(&self) {
         self.inward.end();
         self.outward.break_off();
     }
 
-    /// Breaks the connection, as a peer does that crashes: what the adapter reads and writes fails
-    /// with [`ConnectionReset`](io::ErrorKind::ConnectionReset) or
-    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe), and it ends as [`Closing::Lost`].
+    /// Resets the connection, like a peer that crashes. Does not block.
+    ///
+    /// Reads and writes of the adapter fail with [`ConnectionReset`](io::ErrorKind::ConnectionReset) or
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe). The connection ends as [`Closing::Lost`].
     pub fn reset(&self) {
         self.inward.break_off();
         self.outward.break_off();
     }
 
-    /// The server that serves it, whose one client it is: to close it from the server's side, say.
+    /// Returns the server, for example to close the connection from that side. This is its only client.
     #[must_use]
     pub fn server(&self) -> &ServerHandle {
         &self.server
     }
 
-    /// Ends the client's output, waits until the adapter has ended, and says why it did.
+    /// Ends the client's output, and blocks until the connection has ended. Returns why it ended.
     ///
     /// # Panics
-    /// If it has not within the deadline.
+    /// Panics if the connection has not ended within the deadline.
     #[must_use]
     pub fn finish(self) -> Closing {
         self.close_write();
         self.ended()
     }
 
-    /// Waits until the adapter has ended by itself, and says why it did.
+    /// Blocks until the connection has ended without help of the client. Returns why it ended.
     ///
     /// # Panics
-    /// If it has not within the deadline.
+    /// Panics if the connection has not ended within the deadline.
     #[must_use]
     pub fn ended(self) -> Closing {
         match self.closing.recv_timeout(self.deadline) {
             Ok(closing) => closing,
-            Err(_) => panic!("the adapter has not ended within {:?}", self.deadline),
+            Err(_) => panic!("the connection has not ended within {:?}", self.deadline),
         }
     }
 
-    fn until(&self) -> Instant {
+    /// Returns the deadline of a call that begins now.
+    fn deadline(&self) -> Instant {
         let now = Instant::now();
         now.checked_add(self.deadline).unwrap_or(now + FOR_EVER)
     }
 }
 
-/// Two may use it at once: one reads while the other writes.
+/// Two threads can use it at once: one reads while the other writes.
 impl Read for &TestClient {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.outward.read(buffer, self.until())?;
+        let count = self.outward.read(buffer, self.deadline())?;
         if let Some(flush) = self.flush.get().and_then(Weak::upgrade) {
             flush.flush();
         }
@@ -99,7 +107,7 @@ impl Read for &TestClient {
 
 impl Write for &TestClient {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.inward.write(&[IoSlice::new(data)], self.until())
+        self.inward.write(&[IoSlice::new(data)], self.deadline())
     }
 
     fn flush(&mut self) -> io::Result<()> {

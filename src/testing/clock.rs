@@ -1,4 +1,6 @@
-//! Intervals and timeouts without waiting: a clock that the test moves.
+//! [`Clock`]: a clock that the test moves, for intervals and timeouts.
+//!
+//! It sends commands to the scheduler's thread, which owns the time and runs the jobs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,10 +12,10 @@ use crate::machine::Machine;
 use crate::scheduler::time::ManualTime;
 use crate::scheduler::Command;
 
-/// The clock of a machine's intervals and timeouts, moved by the test alone.
+/// The clock of a machine's intervals and timeouts, which only the test moves. A clone is the same clock.
 ///
-/// [`advance`](Clock::advance) returns when everything has run that came due on the way, so that a
-/// test of an interval of an hour takes no time and always sees the same.
+/// [`advance`](Clock::advance) returns when every job that came due has run. Therefore a test of an interval
+/// of an hour takes no time, and always sees the same runs.
 ///
 /// ```
 /// use std::io::{BufRead, BufReader};
@@ -25,7 +27,7 @@ use crate::scheduler::Command;
 /// let clock = testing::Clock::new(&machine);
 /// let client = testing::connect(backport::receiving(|_, _| Ok(())));
 ///
-/// // What is to be tested: a line to everyone, each minute.
+/// // The code under test sends a line to every client, once in a minute.
 /// let server = client.server().clone();
 /// let beat = machine.prepare_interval(Duration::from_secs(60), move |interval| {
 ///     server.broadcast(format!("minute {}\n", interval.ticks()));
@@ -43,9 +45,9 @@ use crate::scheduler::Command;
 /// # }
 /// ```
 ///
-/// Only what [`prepare_interval`](Machine::prepare_interval) and
-/// [`prepare_timeout`](Machine::prepare_timeout) prepare goes by it. Timeouts of clients, deadlines of
-/// reads and the drain timeout stay with the system's clock. Clones are the same clock.
+/// It counts only for the jobs of [`prepare_interval`](Machine::prepare_interval) and
+/// [`prepare_timeout`](Machine::prepare_timeout). Timeouts of clients, deadlines of reads and the drain
+/// timeout use the system's clock.
 #[derive(Clone)]
 pub struct Clock {
     time: Arc<ManualTime>,
@@ -54,55 +56,63 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Takes the place of the system's clock for `machine`, whatever was prepared on it already.
+    /// Replaces the system's clock for all intervals and timeouts of `machine`, also for those that are
+    /// already prepared.
     ///
     /// # Panics
-    /// If the machine has begun to run, or was stopped.
+    /// Panics if the machine has begun to run or was stopped.
     #[must_use]
     pub fn new(machine: &Machine) -> Clock {
         match machine.set_manual_time() {
             Some((time, commands)) => Clock { time, commands, deadline: Duration::from_secs(10) },
-            None => panic!("the clock comes too late: the machine has begun to run, or was stopped"),
+            None => panic!("the clock comes too late: the machine has begun to run or was stopped"),
         }
     }
 
-    /// How long [`advance`](Clock::advance) waits for the jobs before it panics. Default: 10 s.
+    /// Sets how long [`advance`](Clock::advance) waits for the jobs before it panics. Default: 10 s.
     #[must_use]
     pub fn deadline(self, deadline: Duration) -> Clock {
         Clock { deadline, ..self }
     }
 
-    /// Moves the time on by `by`, and returns when each job that came due has run.
+    /// Moves the time on by `by`. Blocks until every job that came due has run.
     ///
-    /// They run on the scheduler's thread, one after another, in the order in which they are due; at
-    /// the same time, in the order in which they were prepared. An interval runs once for each
-    /// period: ten times when a second's interval is advanced by ten. While a job runs the time
-    /// stands where it was due, so no beat is ever late or skipped, and what the job itself prepares
-    /// counts from there, and runs in the same call if it comes due within it. With
-    /// [`Duration::ZERO`] the time stays, and what is due runs.
+    /// The jobs run on the scheduler's thread, one after another, in the order in which they are due. Jobs
+    /// that are due at the same time run in the order in which they were prepared.
     ///
-    /// Before the machine runs it waits for the start. Once the machine has stopped, or was stopped
-    /// by a job on the way, nothing more runs, and it returns at once.
+    /// An interval runs once for each period. If an interval of one second is advanced by ten seconds, it
+    /// runs ten times.
+    ///
+    /// While a job runs, the time stays at the moment when the job was due. Therefore no run is late or
+    /// skipped. If a job prepares another, the delay of the new job begins at that moment. The new job runs
+    /// in the same call if it comes due within `by`.
+    ///
+    /// [`Duration::ZERO`] runs the jobs that are due now.
+    ///
+    /// Before the machine runs, this waits for its start. After the machine has stopped, no job runs and this
+    /// returns at once. The same holds if a job stops the machine.
     ///
     /// # Panics
-    /// If the jobs have not ended within the [deadline](Clock::deadline), or the machine has not
-    /// started; in a job, which can't wait for itself; and beyond the clock's range.
+    /// - Panics if the jobs have not finished within the [deadline](Clock::deadline), or if the machine has
+    ///   not started by then.
+    /// - Panics in a job, because a job cannot wait for itself.
+    /// - Panics if the clock cannot express the new time.
     pub fn advance(&self, by: Duration) {
-        assert!(!self.time.is_asked_by_a_job(), "a job can't move the clock that it runs by");
-        assert!(self.time.now().checked_add(by).is_some(), "{by:?} are beyond the clock's range");
+        assert!(!self.time.is_scheduler_thread(), "a job can't move the clock that it runs by");
+        assert!(self.time.now().checked_add(by).is_some(), "the clock cannot express a time {by:?} from now");
         let (done, arrived) = bounded(0);
-        // It fails once the machine has stopped; then nothing is due.
+        // This fails if the machine has stopped. No job is due then.
         if self.commands.send(Command::Advance(by, done)).is_ok() {
             let timed_out = arrived.recv_timeout(self.deadline).is_err_and(|error| error.is_timeout());
             assert!(
                 !timed_out,
-                "after {:?} the clock has not arrived: a job hangs, or the machine was not started",
+                "the jobs have not finished within {:?}: a job hangs, or the machine was not started",
                 self.deadline
             );
         }
     }
 
-    /// What time it is: for code that is told the time, and to see in a job when it was due.
+    /// Returns the present time of this clock. In a job, that is when the job was due. Does not block.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.time.now()

@@ -1,4 +1,7 @@
-//! Testing adapters without sockets: the real worker loop over a connection in memory.
+//! Tests of adapters without sockets, over connections in memory.
+//!
+//! A [`TestClient`] is the peer. Each has a machine of its own, which runs the same session as behind a
+//! socket, on a thread of its own. The machine stops when the [`TestClient`] drops.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -16,7 +19,7 @@
 //! # }
 //! ```
 //!
-//! Intervals and timeouts are tested with a [`Clock`], which doesn't wait.
+//! A [`Clock`] tests intervals and timeouts without waiting.
 
 mod client;
 mod clock;
@@ -47,20 +50,20 @@ use crate::transport::Transport;
 pub use client::TestClient;
 pub use clock::Clock;
 
-/// How long a machine may take to start, however short the test's own deadline is.
+/// How long a machine may take to start. The deadline of the test does not shorten it.
 const START: Duration = Duration::from_secs(10);
 
 /// Connects a client in memory to `adapter`, with the defaults of a [`Setup`].
 ///
 /// # Panics
-/// If the machine that serves it can't be started.
+/// Panics if the machine that serves the client cannot be started.
 pub fn connect<A: Adapter>(adapter: A) -> TestClient {
     Setup::new().connect(adapter)
 }
 
 /// The settings of a connection in memory.
 #[derive(Debug)]
-#[must_use = "it does nothing until it connects"]
+#[must_use = "a setup does nothing until `connect` is called"]
 pub struct Setup {
     limits: Limits,
     window: usize,
@@ -74,45 +77,45 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// The defaults of a server, a window of 64 KiB, and a deadline of 10 s.
+    /// Makes a setup with the default limits of a server, a window of 64 KiB and a deadline of 10 s.
     pub fn new() -> Setup {
         Setup { limits: Limits::default(), window: 64 * 1024, deadline: Duration::from_secs(10) }
     }
 
-    /// How many bytes each direction holds that nobody has read: a small window makes a peer that
-    /// reads slowly. Default: 64 KiB.
+    /// Sets how many unread bytes each direction can hold. A small window acts like a peer that reads slowly.
+    /// Default: 64 KiB.
     pub fn window(self, bytes: usize) -> Setup {
         Setup { window: bytes, ..self }
     }
 
-    /// How long the test's end waits for anything, before it fails with
+    /// Sets how long each call of the [`TestClient`] waits before it fails with
     /// [`TimedOut`](io::ErrorKind::TimedOut) or panics. Default: 10 s.
     pub fn deadline(self, deadline: Duration) -> Setup {
         Setup { deadline, ..self }
     }
 
-    /// As [`TcpServer::idle_timeout`](crate::TcpServer::idle_timeout).
+    /// Sets the same limit as [`TcpServer::idle_timeout`](crate::TcpServer::idle_timeout). Default: none.
     pub fn idle_timeout(self, limit: Duration) -> Setup {
         self.limits.set_idle_timeout(Some(limit));
         self
     }
 
-    /// As [`TcpServer::write_timeout`](crate::TcpServer::write_timeout).
+    /// Sets the same limit as [`TcpServer::write_timeout`](crate::TcpServer::write_timeout). Default: 30 s.
     pub fn write_timeout(self, limit: Duration) -> Setup {
         self.limits.set_write_timeout(limit);
         self
     }
 
-    /// As [`TcpServer::max_backlog`](crate::TcpServer::max_backlog).
+    /// Sets the same limit as [`TcpServer::max_backlog`](crate::TcpServer::max_backlog). Default: 1 MiB.
     pub fn max_backlog(self, bytes: usize) -> Setup {
         self.limits.set_max_backlog(bytes);
         self
     }
 
-    /// Connects a client to `adapter`, which is served on a thread of its own.
+    /// Connects a client to `adapter`, which runs on a thread of its own. Blocks until that thread runs.
     ///
     /// # Panics
-    /// If the machine that serves it can't be started.
+    /// Panics if the machine that serves the client cannot be started.
     pub fn connect<A: Adapter>(self, adapter: A) -> TestClient {
         let Setup { limits, window, deadline } = self;
         let (inward, outward) = (Pipe::new(window), Pipe::new(window));
@@ -123,13 +126,13 @@ impl Setup {
             flush: Arc::clone(&flush),
         };
         let (machine, (reports, closing)) = (Machine::new(), bounded(1));
-        let (seated, there) = bounded(1);
-        let server = MemoryServer { adapter, transport, limits, reports, seated };
+        let (registered, is_registered) = bounded(1);
+        let server = MemoryServer { adapter, transport, limits, reports, registered };
         let start = || -> Result<_> {
             let server = machine.prepare(server)?;
             let running = machine.start()?;
-            // So that the server has its client when the test looks.
-            there.recv_timeout(START)?;
+            // The test may ask the server for its client at once.
+            is_registered.recv_timeout(START)?;
             Ok((server, running))
         };
         let (server, running) = start().unwrap_or_else(|error| panic!("cannot start a machine: {error}"));
@@ -137,13 +140,15 @@ impl Setup {
     }
 }
 
-/// A server with one client, in memory.
+/// A server with one client in memory.
 struct MemoryServer<A> {
     adapter: A,
     transport: MemoryTransport,
     limits: Limits,
+    /// Tells the test why the session has ended.
     reports: Sender<Closing>,
-    seated: Sender<()>,
+    /// Tells the test that the client is registered.
+    registered: Sender<()>,
 }
 
 impl<A: Adapter> Server for MemoryServer<A> {
@@ -152,11 +157,11 @@ impl<A: Adapter> Server for MemoryServer<A> {
     fn prepare(self, control: Control) -> io::Result<ServerHandle> {
         control.set_name("memory");
         control.state().limits().take(&self.limits);
-        let (adapter, seated) = (Mutex::new(Some(self.adapter)), self.seated);
-        // Called once: there is one client.
+        let (adapter, registered) = (Mutex::new(Some(self.adapter)), self.registered);
+        // The session calls the factory after it has registered the client. There is only one client.
         let factory = move || {
-            // Who doesn't wait for it doesn't mind.
-            seated.send(()).unwrap_or_default();
+            // This fails if the test has given up.
+            registered.send(()).unwrap_or_default();
             adapter.lock().take().unwrap_or_else(|| unreachable!("a second client in memory"))
         };
         let connect = |transport| -> Arc<dyn Transport> { Arc::<MemoryTransport>::new(transport) };
