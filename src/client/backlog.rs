@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use crate::client::state::{ClientShared, ClientState, Guard, CORK_LIMIT};
+use crate::client::Client;
 use crate::closing::Closing;
 use crate::logging::warn;
 use crate::reactor::Flush;
@@ -17,6 +18,23 @@ use crate::transport::Transport;
 
 /// A drained backlog gives a buffer back that is larger than this.
 const KEPT_BACKLOG: usize = 4 * 1024;
+
+impl Client {
+    /// Sends `data` as one record and never blocks.
+    ///
+    /// If the socket does not take everything at once, the rest waits in the client's backlog. It keeps
+    /// its order with the writes, and it is sent as the peer reads.
+    ///
+    /// # Errors
+    /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the connection has ended or is being closed.
+    /// - [`WouldBlock`](io::ErrorKind::WouldBlock) if the backlog would exceed the server's
+    ///   [limit](crate::TcpServer::max_backlog). The connection ends then
+    ///   ([`TooSlow`](Closing::TooSlow)), and the backlog is dropped.
+    /// - The error of the system if the connection was lost.
+    pub fn post(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
+        self.shared.post(data.as_ref())
+    }
+}
 
 impl ClientShared {
     /// Sends one record and never blocks. The backlog takes the rest.

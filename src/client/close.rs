@@ -11,12 +11,50 @@ use std::io;
 use std::time::Instant;
 
 use crate::client::state::{ClientShared, Output, LINGER_QUIET, LINGER_TOTAL};
+use crate::client::Client;
 use crate::closing::Closing;
 use crate::error::{is_peer_gone, BoxError};
 use crate::logging::debug;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread;
 use crate::transport::{Grace, Linger};
+
+impl Client {
+    /// Closes the connection gracefully. Returns at once. A second call does nothing.
+    ///
+    /// It may be called from anywhere, also from every callback. Output that was written before is
+    /// delivered to a peer that keeps reading.
+    ///
+    /// No [`receiving`](crate::Adapter::receiving) starts after this has returned. If one is running, it
+    /// finishes first. Then [`closing`](crate::Adapter::closing) is called, which may still write.
+    pub fn close(&self) {
+        self.shared.end(Closing::ByServer, false);
+    }
+
+    /// Ends the connection at once and drops pending output. Returns at once.
+    ///
+    /// It may be called from anywhere. The peer sees a reset, or the end if its kernel has taken all
+    /// output already. `closing` still runs and cannot write.
+    pub fn abort(&self) {
+        self.shared.end(Closing::ByServer, true);
+    }
+
+    /// Returns `true` if the connection has ended or was asked to end. Writes are refused then.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.is_output_ended()
+    }
+
+    /// Asks the connection to end gracefully for `reason`.
+    pub(crate) fn end(&self, reason: Closing) {
+        self.shared.end(reason, false);
+    }
+
+    /// Asks the connection to end for `reason` and drops pending output.
+    pub(crate) fn end_now(&self, reason: Closing) {
+        self.shared.end(reason, true);
+    }
+}
 
 impl ClientShared {
     /// Asks the connection to end. The first reason counts. With `abort`, accepted output is dropped.

@@ -5,7 +5,34 @@ use std::io;
 use std::sync::Arc;
 
 use crate::client::state::ClientShared;
+use crate::client::Client;
 use crate::logging::{debug, Escaped};
+
+impl Client {
+    /// Gathers the output of all threads until the guard drops or [`flush`](Corked::flush) is called.
+    /// Then it is sent as one piece.
+    ///
+    /// Corks can be nested. Output is sent when the outermost guard drops. If more than 64 KiB are
+    /// gathered, they are sent earlier, so that memory stays bounded.
+    ///
+    /// ```
+    /// # struct Table;
+    /// # impl backport::Adapter for Table {
+    /// fn receiving(&mut self, client: &backport::Client, _: &[u8]) -> backport::Result {
+    ///     let corked = client.cork();
+    ///     for row in 0..100 {
+    ///         client.write_line(row.to_string())?;
+    ///     }
+    ///     corked.flush()?; // one system call; the drop of the guard would not return an error
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
+    #[must_use = "the drop of the guard sends the gathered output"]
+    pub fn cork(&self) -> Corked<'_> {
+        Corked::new(&self.shared)
+    }
+}
 
 /// Gathers the output of a client while it lives. Returned by [`Client::cork`](crate::Client::cork).
 ///

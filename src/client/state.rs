@@ -5,7 +5,6 @@
 //! [`close`](super::close).
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use crate::limits::Limits;
 use crate::remote::Remote;
 use crate::stats::ClientStats;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::thread::{self, ThreadId};
+use crate::sync::thread::ThreadId;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::threads::Threads;
 use crate::transport::{Grace, Transport};
@@ -198,22 +197,6 @@ impl ClientShared {
 }
 
 impl ClientState {
-    /// Returns the transport if the calling thread may write.
-    ///
-    /// # Errors
-    /// `BrokenPipe` if it may not.
-    pub(super) fn writable(&self) -> io::Result<&Arc<dyn Transport>> {
-        let may_write = match self.output {
-            Output::Open => true,
-            Output::ClosingOnly(thread) => thread == thread::current().id(),
-            Output::HeldBack | Output::Refused | Output::Aborted => false,
-        };
-        match &self.transport {
-            Some(transport) if may_write => Ok(transport),
-            _ => Err(io::ErrorKind::BrokenPipe.into()),
-        }
-    }
-
     /// Returns whether the connection was asked to end.
     pub(super) fn is_ending(&self) -> bool {
         !matches!(self.output, Output::HeldBack | Output::Open)
@@ -232,12 +215,6 @@ impl ClientState {
     /// Returns how much of the unsent output was posted.
     pub(super) fn posted(&self) -> usize {
         self.unsent().saturating_sub(self.gathered)
-    }
-
-    /// Counts bytes that the active writer has sent: first those from the backlog, then its own.
-    pub(super) fn note_sent(&mut self, count: usize) {
-        self.in_flight = self.in_flight.saturating_sub(count);
-        self.bytes_out += count as u64;
     }
 
     /// Drops the output that the kernel has not taken yet.

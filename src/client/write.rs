@@ -5,15 +5,139 @@
 //! releases the lock and waits for room. Until it has finished, other writers queue up and posts go to
 //! the [`backlog`](super::backlog). Therefore `post` and `close` never wait for a blocked writer.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::client::state::{ClientShared, Guard, CORK_LIMIT, LINGER_QUIET, LINGER_TOTAL};
+use crate::client::state::{
+    ClientShared, ClientState, Guard, Output, CORK_LIMIT, LINGER_QUIET, LINGER_TOTAL,
+};
+use crate::client::Client;
 use crate::closing::Closing;
 use crate::error::duplicate;
+use crate::frame::Framing;
 use crate::reactor::Waited;
+use crate::sync::thread;
 use crate::transport::Transport;
+
+impl Client {
+    /// Writes all of `data` as one record. Records from any number of threads never mix.
+    ///
+    /// Blocks while the peer's window is full, for at most the server's write timeout in all. That also
+    /// holds if the peer reads one byte at a time. After the timeout the connection ends
+    /// ([`TooSlow`](Closing::TooSlow)).
+    ///
+    /// # Errors
+    /// The connection has ended, or it ends, after each of these errors.
+    ///
+    /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the connection has ended or is being closed. Only
+    ///   [`closing`](crate::Adapter::closing) itself may still write then.
+    /// - [`TimedOut`](io::ErrorKind::TimedOut) after the write timeout.
+    /// - The error of the system if the connection was lost.
+    pub fn write(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
+        self.shared.write(&[data.as_ref()])
+    }
+
+    /// Writes `line` as one record. Adds a line feed unless it ends in one.
+    ///
+    /// # Errors
+    /// The same as for [`write`](Client::write).
+    pub fn write_line(&self, line: impl AsRef<[u8]>) -> io::Result<()> {
+        let line = line.as_ref();
+        if line.ends_with(b"\n") {
+            self.shared.write(&[line])
+        } else {
+            self.shared.write(&[line, b"\n"])
+        }
+    }
+
+    /// Writes formatted text as one record: `write!(client, "{name}: {text}")`. It formats everything
+    /// first and then writes once.
+    ///
+    /// # Errors
+    /// - If a formatter fails. Nothing is written then, and the connection goes on.
+    /// - Every error of [`write`](Client::write).
+    pub fn write_fmt(&self, record: fmt::Arguments<'_>) -> io::Result<()> {
+        if let Some(text) = record.as_str() {
+            return self.write(text);
+        }
+        let mut text = String::new();
+        fmt::write(&mut text, record).map_err(|_| io::Error::other("a formatter failed"))?;
+        self.write(text)
+    }
+
+    /// Writes several parts as one record. Makes one system call if the peer's window takes everything.
+    ///
+    /// # Errors
+    /// The same as for [`write`](Client::write).
+    pub fn write_vectored_all(&self, parts: &[&[u8]]) -> io::Result<()> {
+        self.shared.write(parts)
+    }
+
+    /// Writes `payload` as one frame of this framing, which is one record.
+    ///
+    /// # Errors
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if the payload does not fit into a frame. Nothing
+    ///   is written then, and the connection goes on.
+    /// - Every error of [`write`](Client::write).
+    pub fn write_frame<F: Framing + ?Sized>(&self, framing: &F, payload: impl AsRef<[u8]>) -> io::Result<()> {
+        framing.encode(payload.as_ref(), &mut |parts| self.shared.write(parts))
+    }
+}
+
+/// Each call of `write` sends one record. `write!(&client, …)` formats everything first and then sends
+/// one record, too.
+///
+/// `flush` sends the output that a cork has gathered, and waits until posted bytes have gone out. Usually
+/// there are neither.
+impl io::Write for &Client {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        Client::write(self, data)?;
+        Ok(data.len())
+    }
+
+    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+        Client::write(self, data)
+    }
+
+    fn write_vectored(&mut self, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        let parts: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
+        self.write_vectored_all(&parts)?;
+        Ok(parts.iter().map(|part| part.len()).sum())
+    }
+
+    fn write_fmt(&mut self, record: fmt::Arguments<'_>) -> io::Result<()> {
+        Client::write_fmt(self, record)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.shared.flush_now()
+    }
+}
+
+/// The same as for `&Client`.
+impl io::Write for Client {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        io::Write::write(&mut &*self, data)
+    }
+
+    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+        io::Write::write_all(&mut &*self, data)
+    }
+
+    fn write_vectored(&mut self, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        io::Write::write_vectored(&mut &*self, parts)
+    }
+
+    fn write_fmt(&mut self, record: fmt::Arguments<'_>) -> io::Result<()> {
+        io::Write::write_fmt(&mut &*self, record)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::Write::flush(&mut &*self)
+    }
+}
 
 impl ClientShared {
     /// Writes all the parts as one record.
@@ -219,5 +343,29 @@ impl ClientShared {
         drop(state);
         self.end(Closing::Lost(duplicate(&error)), false);
         error
+    }
+}
+
+impl ClientState {
+    /// Returns the transport if the calling thread may write.
+    ///
+    /// # Errors
+    /// `BrokenPipe` if it may not.
+    pub(super) fn writable(&self) -> io::Result<&Arc<dyn Transport>> {
+        let may_write = match self.output {
+            Output::Open => true,
+            Output::ClosingOnly(thread) => thread == thread::current().id(),
+            Output::HeldBack | Output::Refused | Output::Aborted => false,
+        };
+        match &self.transport {
+            Some(transport) if may_write => Ok(transport),
+            _ => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Counts bytes that the active writer has sent: first those from the backlog, then its own.
+    fn note_sent(&mut self, count: usize) {
+        self.in_flight = self.in_flight.saturating_sub(count);
+        self.bytes_out += count as u64;
     }
 }

@@ -2,11 +2,9 @@
 //!
 //! - [`Reactor`] is one thread of a machine that watches the sockets of clients that read slowly.
 //! - [`Readiness`] is the place where a thread waits for one socket.
-//! - [`interrupt`] is the handshake of a reader with the thread that interrupts it.
 //!
 //! The choice between platforms is made here and nowhere else.
 
-pub(crate) mod interrupt;
 #[cfg(all(unix, not(all(test, shuttle))))]
 mod poll;
 #[cfg(unix)]

@@ -7,9 +7,9 @@ use shuttle::thread;
 
 use super::sync::{Condvar, Mutex};
 use super::{deadline, explore, pick, Time};
-use crate::reactor::interrupt::Interrupt;
 use crate::reactor::{Reactor, Waited};
 use crate::threads::Threads;
+use crate::transport::socket::Interrupt;
 
 /// The read side of a socket. A read waits until something arrives or the side is shut down.
 #[derive(Default)]

@@ -13,6 +13,7 @@
 //! under way. A reader whose peer sends something comes back by itself, and its read side stays open. The
 //! read side is shut down only if the peer is silent for that time.
 
+mod linger;
 pub(crate) mod memory;
 pub(crate) mod socket;
 #[cfg(not(unix))]

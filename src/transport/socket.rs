@@ -1,4 +1,5 @@
-//! The transport over a connected stream socket.
+//! The transport over a connected stream socket: reads, writes, and the handshake that interrupts them. The
+//! end of a connection is in [`linger`](super::linger).
 //!
 //! A client has one descriptor: reads and writes share it, without `try_clone`. The parent module
 //! describes how another thread ends a read ([`super`], *Read grace*).
@@ -14,9 +15,7 @@
 //!   `SO_RCVTIMEO` call the state "indeterminate".
 
 use std::io::{self, IoSlice, Read};
-use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,8 +23,8 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use socket2::Socket;
 
 use crate::logging::debug;
-use crate::reactor::interrupt::Interrupt;
-use crate::reactor::{Flush, Reactor, Readiness, Source, Waited, WAIT_SLICE};
+use crate::reactor::{Flush, Reactor, Readiness, Waited, WAIT_SLICE};
+use crate::sync::atomic::{fence, AtomicBool, AtomicU64, AtomicU8, Ordering};
 use crate::transport::{Grace, Linger, Received, Transport};
 
 /// Whether the socket blocks, with timeouts.
@@ -39,16 +38,23 @@ const HANGUP_PAUSE: Duration = Duration::from_millis(5);
 /// not full (KB 214397), so a peer that does not read would cost memory without a bound.
 const MAX_SEND: usize = 64 * 1024;
 
+/// Waits go on.
+const NONE: u8 = 0;
+/// Every wait ends, except the one for the peer at the end of a connection.
+const INTERRUPTED: u8 = 1;
+/// Every wait ends.
+const ABORTED: u8 = 2;
+
 /// A connected stream socket.
 pub(crate) struct SocketTransport {
-    socket: Socket,
-    interrupt: Interrupt,
+    pub(super) socket: Socket,
+    pub(super) interrupt: Interrupt,
     reactor: Arc<Reactor>,
     /// This transport, for the reactor, which calls it when a read grace is over.
     me: Weak<SocketTransport>,
     /// The read side was shut down from our side. Set by the reactor, by `interrupt` or by `abort`
     /// before they shut it down; read by the thread that reads.
-    read_shut: AtomicBool,
+    pub(super) read_shut: AtomicBool,
     /// The timeout of `recv` that is in force, in microseconds; 0 is none. Used only by the thread that
     /// reads.
     timeout: AtomicU64,
@@ -68,12 +74,12 @@ impl SocketTransport {
         })
     }
 
-    fn readiness(&self) -> &Arc<Readiness> {
+    pub(super) fn readiness(&self) -> &Arc<Readiness> {
         self.interrupt.readiness(&self.reactor)
     }
 
     /// Receives with `call`, which waits for at most `limit`. Fails with `WouldBlock` if nothing came.
-    fn receive(
+    pub(super) fn receive(
         &self,
         limit: Option<Duration>,
         call: impl FnOnce() -> io::Result<usize>,
@@ -107,7 +113,7 @@ impl SocketTransport {
 
     /// Waits until the socket is ready for `events`, for at most `limit`, and returns its readiness. The
     /// result is empty if the limit or a signal came first.
-    fn wait(&self, events: PollFlags, limit: Option<Duration>) -> rustix::io::Result<PollFlags> {
+    pub(super) fn wait(&self, events: PollFlags, limit: Option<Duration>) -> rustix::io::Result<PollFlags> {
         /// Some systems take poll(2)'s limit as an `int` of milliseconds, which ends at 24 days.
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let limit = limit.and_then(|limit| Timespec::try_from(limit.min(DAY)).ok());
@@ -120,7 +126,7 @@ impl SocketTransport {
     }
 
     /// Ends the wait of the reader for good.
-    fn shut_read(&self) {
+    pub(super) fn shut_read(&self) {
         self.read_shut.store(true, Ordering::Release);
         shutdown(&self.socket, std::net::Shutdown::Read);
     }
@@ -132,22 +138,6 @@ pub(crate) fn set_wait_slice(socket: &Socket) -> io::Result<()> {
         socket.set_write_timeout(Some(WAIT_SLICE))
     } else {
         socket.set_nonblocking(true)
-    }
-}
-
-impl Source for SocketTransport {
-    /// Shuts the read side down if a reader still waits. A peer that has not taken all output yet reads
-    /// slowly and gets a longer grace.
-    fn grace_is_over(&self, reminders: u32) -> bool {
-        const REMINDERS: u32 = 4;
-        if !self.interrupt.is_reading() {
-            return true;
-        }
-        let over = reminders >= REMINDERS || self.is_taken();
-        if over {
-            self.shut_read();
-        }
-        over
     }
 }
 
@@ -215,81 +205,76 @@ impl Transport for SocketTransport {
     }
 
     fn linger(&self, linger: &Linger) {
-        let slow = linger.maybe_untaken && self.await_taken(linger.deadline);
-        if linger.written_lately || slow {
-            shutdown(&self.socket, std::net::Shutdown::Write);
-            self.drain(linger.quiet, linger.deadline);
-        } else {
-            // close(2) would answer unread input with RST.
-            self.drop_input();
+        self.deliver_and_end(linger);
+    }
+}
+
+/// The handshake of a reader, of writers that wait for room, and of the thread that interrupts them.
+///
+/// Each side sets its own mark before it reads the mark of the other side, and all agree on one order
+/// (`SeqCst`). Therefore at least one of the two sees the mark of the other.
+#[derive(Default)]
+pub(crate) struct Interrupt {
+    /// The reader may wait. Written by the reader, read by the thread that interrupts.
+    reading: AtomicBool,
+    /// One of the levels above. It only rises. Written by the thread that interrupts or aborts, read by
+    /// the reader and by writers.
+    level: AtomicU8,
+    /// The place where writers wait for room. Most transports never need it. Made by the first writer that waits.
+    readiness: OnceLock<Arc<Readiness>>,
+}
+
+impl Interrupt {
+    /// Calls `read`, which may wait. Returns `None` after an interrupt.
+    pub(crate) fn unless_interrupted<T>(&self, read: impl FnOnce() -> T) -> Option<T> {
+        self.reading.store(true, Ordering::SeqCst);
+        let result = (self.level.load(Ordering::SeqCst) == NONE).then(read);
+        self.reading.store(false, Ordering::Release);
+        result
+    }
+
+    /// Returns whether the reader may wait.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.reading.load(Ordering::SeqCst)
+    }
+
+    /// Ends every wait for room, now and later, and keeps later reads from waiting. Returns `true` if
+    /// the reader may wait already: then the caller has to end that wait.
+    pub(crate) fn set(&self) -> bool {
+        self.raise(INTERRUPTED);
+        self.is_reading()
+    }
+
+    /// Ends every wait at the [`Readiness`] for good. The caller has to end the wait of the reader.
+    pub(crate) fn set_aborted(&self) {
+        self.raise(ABORTED);
+    }
+
+    /// Returns the place to wait for room, and makes it if there is none yet.
+    ///
+    /// A new one gets the level that was set before. The fences here and in `raise` are a pair: either
+    /// this sees the level, or `raise` sees the new [`Readiness`].
+    pub(crate) fn readiness(&self, reactor: &Arc<Reactor>) -> &Arc<Readiness> {
+        let readiness = self.readiness.get_or_init(|| Readiness::new(Arc::clone(reactor)));
+        fence(Ordering::SeqCst);
+        pass_on(readiness, self.level.load(Ordering::SeqCst));
+        readiness
+    }
+
+    fn raise(&self, level: u8) {
+        self.level.fetch_max(level, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if let Some(readiness) = self.readiness.get() {
+            pass_on(readiness, level);
         }
     }
 }
 
-impl SocketTransport {
-    /// Returns whether the peer has taken nearly all output, or whether that cannot be told.
-    fn is_taken(&self) -> bool {
-        !self.shrink_queue() || self.wait(PollFlags::OUT, Some(Duration::ZERO)) != Ok(PollFlags::empty())
-    }
-
-    /// Waits until the peer has taken nearly all output, and drops the input that arrives until then.
-    /// Returns whether that took a while, which means that the peer reads slowly.
-    fn await_taken(&self, deadline: Instant) -> bool {
-        if self.is_taken() {
-            return false;
-        }
-        let start = Instant::now();
-        let read_shut = self.read_shut.load(Ordering::Acquire);
-        while let Some(seen) = self.readiness().wait_taken(&self.socket, read_shut, deadline) {
-            if seen.writable {
-                break;
-            }
-            if seen.readable && self.drop_input() {
-                // The peer has ended its input, so nothing can arrive that would be answered with RST.
-                break;
-            }
-        }
-        start.elapsed() >= WAIT_SLICE
-    }
-
-    /// Shrinks the send buffer to the smallest size that the kernel gives. Then the socket becomes
-    /// writable only when no more than two or three small packets are not acknowledged. Returns `false`
-    /// if the buffer cannot be shrunk.
-    fn shrink_queue(&self) -> bool {
-        const SMALLEST: usize = 2304; // Linux doubles it: SOCK_MIN_SNDBUF
-        let shrunk = self.socket.set_send_buffer_size(SMALLEST);
-        if let Err(error) = &shrunk {
-            debug!("cannot find out how much a peer has taken: {error}");
-        }
-        shrunk.is_ok()
-    }
-
-    /// Reads and drops input until the peer ends it, is silent for `quiet`, or the deadline passes.
-    fn drain(&self, quiet: Duration, deadline: Instant) {
-        let mut rest = [MaybeUninit::uninit(); 4096];
-        let mut heard = Instant::now();
-        while Instant::now() < deadline && heard.elapsed() < quiet {
-            match self.receive(Some(WAIT_SLICE), || self.socket.recv(&mut rest)) {
-                Ok(0) => return,
-                Ok(_) => heard = Instant::now(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
-        }
-    }
-
-    /// Drops the input that has arrived, up to the content of a large receive buffer. Returns whether
-    /// that was the end of the input.
-    fn drop_input(&self) -> bool {
-        let mut rest = [MaybeUninit::uninit(); 4096];
-        for _ in 0..2_000 {
-            match retry(|| self.socket.recv_with_flags(&mut rest, flags::NON_BLOCKING)) {
-                Ok(0) => return true,
-                Ok(_) => {}
-                Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
-            }
-        }
-        false
+fn pass_on(readiness: &Readiness, level: u8) {
+    match level {
+        ABORTED => readiness.abort(),
+        INTERRUPTED => readiness.interrupt(),
+        _ => {}
     }
 }
 
@@ -322,7 +307,7 @@ fn send_in_pieces(socket: &Socket, data: &[u8]) -> io::Result<usize> {
     Ok(sent)
 }
 
-fn shutdown(socket: &Socket, how: std::net::Shutdown) {
+pub(super) fn shutdown(socket: &Socket, how: std::net::Shutdown) {
     if let Err(error) = socket.shutdown(how) {
         // After a reset from the peer the socket is not connected any more.
         if error.kind() != io::ErrorKind::NotConnected {
@@ -343,7 +328,7 @@ fn once(call: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
 }
 
 /// Repeats a call that does not wait, for as long as signals interrupt it.
-fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+pub(super) fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -356,15 +341,15 @@ fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
 ///
 /// `MSG_NOSIGNAL`: a program with SIGPIPE at its default must survive a peer that has gone. On Apple's
 /// systems `socket2` sets a socket option for that instead.
-mod flags {
+pub(super) mod flags {
     #[cfg(all(unix, not(target_vendor = "apple")))]
     pub(super) const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
     #[cfg(not(all(unix, not(target_vendor = "apple"))))]
     pub(super) const NO_SIGNAL: i32 = 0;
 
     #[cfg(unix)]
-    pub(super) const NON_BLOCKING: i32 = NO_SIGNAL | libc::MSG_DONTWAIT;
+    pub(in crate::transport) const NON_BLOCKING: i32 = NO_SIGNAL | libc::MSG_DONTWAIT;
     /// Windows has no such flag and needs none, because the socket does not block there.
     #[cfg(not(unix))]
-    pub(super) const NON_BLOCKING: i32 = NO_SIGNAL;
+    pub(in crate::transport) const NON_BLOCKING: i32 = NO_SIGNAL;
 }
