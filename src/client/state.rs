@@ -140,12 +140,10 @@ impl ClientShared {
         self.upgraded_from.get().map_or(&self.accepted_from, |remote| remote)
     }
 
-    /// Refuses writes until the upgrades have finished. Called by the session.
+    /// Refuses writes until the upgrades have finished. Called by the session before any other thread can
+    /// find the client.
     pub(crate) fn hold_back_output(&self) {
-        let mut state = self.state.lock();
-        if state.output == Output::Open {
-            state.output = Output::HeldBack;
-        }
+        self.state.lock().output = Output::HeldBack;
     }
 
     /// Goes on with the transport and the far end that the upgrades have returned. Called by the session.

@@ -161,16 +161,20 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
         let Accepted { socket, remote } = accepted;
         let transport = (sessions.connect)(socket);
         let client = Client::new(self.id, Arc::clone(&transport), remote, Arc::clone(&sessions.context));
+        let upgrades = !sessions.upgrades.is_empty();
+        if upgrades {
+            // Before other threads can find the client: a broadcast must not get into a handshake.
+            client.shared().hold_back_output();
+        }
         if !self.permit.register(&client) {
             sessions.server.counters.refused.fetch_add(1, Ordering::Relaxed);
             return Stage::Ended;
         }
         debug!("client {} from {}: connected", client.id(), client.remote());
-        if sessions.upgrades.is_empty() {
-            Stage::Opening(client, transport)
-        } else {
-            client.shared().hold_back_output();
+        if upgrades {
             Stage::Upgrading(client, transport)
+        } else {
+            Stage::Opening(client, transport)
         }
     }
 }

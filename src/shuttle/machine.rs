@@ -8,7 +8,7 @@ use std::time::Instant;
 use shuttle::thread;
 
 use super::transport::Wire;
-use super::{explore, Time};
+use super::{explore, pick, Time};
 use crate::adapter::Adapter;
 use crate::client::Client;
 use crate::closing::Closing;
@@ -170,11 +170,18 @@ fn run(peers: Peers, meddlers: Vec<fn(&Machine, &ServerHandle)>) -> std::result:
         .iter()
         .enumerate()
         .map(|(number, wire)| {
-            let wire = Arc::clone(wire);
+            let (wire, server) = (Arc::clone(wire), server.clone());
             thread::spawn(move || {
                 match peers {
                     Peers::StallInUpgrade => return,
-                    Peers::Upgraded => wire.send(b"h"),
+                    Peers::Upgraded => {
+                        while server.client_count() == 0 && !server.is_stopped() {
+                            thread::yield_now();
+                        }
+                        (0..pick(8)).for_each(|_| thread::yield_now());
+                        assert!(!wire.has_unread(), "output got into the handshake");
+                        wire.send(b"h");
+                    }
                     Peers::Live | Peers::Hang | Peers::Stall => {}
                 }
                 wire.send(b"ping");
@@ -233,6 +240,23 @@ fn a_stop_ends_clients_in_every_stage_of_an_upgrade() {
     explore(Time::Stands, || assert_eq!(run(Peers::Upgraded, vec![|machine, _| machine.stop()]), Ok(0)));
     explore(Time::Stands, || assert!(run(Peers::StallInUpgrade, vec![|machine, _| machine.stop()]).is_ok()));
     explore(Time::Stands, || assert!(run(Peers::StallInUpgrade, vec![|_, server| server.stop()]).is_ok()));
+}
+
+/// A broadcast finds a client from its registration on.
+#[test]
+fn a_broadcast_gets_into_no_handshake() {
+    explore(Time::Stands, || {
+        let meddlers: Vec<fn(&Machine, &ServerHandle)> = vec![
+            |_, server| {
+                while server.client_count() == 0 && !server.is_stopped() {
+                    thread::yield_now();
+                }
+                server.broadcast("n");
+            },
+            |machine, _| machine.stop(),
+        ];
+        assert!(run(Peers::Upgraded, meddlers).is_ok());
+    });
 }
 
 #[test]

@@ -69,6 +69,11 @@ impl Wire {
         self.state.lock().dropped
     }
 
+    /// Returns whether bytes wait for the peer.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.state.lock().window.is_empty()
+    }
+
     pub(super) fn received(&self) -> Vec<u8> {
         self.state.lock().received.clone()
     }

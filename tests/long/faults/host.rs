@@ -244,7 +244,7 @@ impl Host {
     pub(crate) fn has_started_its_reactor(&self) -> bool {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process)).unwrap().flatten();
         let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
-        names.into_iter().any(|name| name.starts_with("backport-watche"))
+        names.into_iter().any(|name| name.starts_with("backport-reacto"))
     }
 
     /// What must hold after every scenario, once its peers have gone.
