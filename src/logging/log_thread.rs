@@ -165,8 +165,8 @@ impl LogThread {
         self.changed.notify_all();
     }
 
-    /// A forked process has no thread of its parent, and its parent logs the records in the queue. So it
-    /// starts with a new state.
+    /// Locks the state. A forked process gets a new state first, because it has none of its parent's threads,
+    /// and its parent logs the records in the queue.
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics under this lock.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

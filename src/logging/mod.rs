@@ -47,7 +47,7 @@ static INTEREST: LazyLock<Interest> = LazyLock::new(|| Interest::new(Instant::no
 #[inline(never)]
 pub(crate) fn send(level: log::Level, message: fmt::Arguments<'_>, place: &'static Place) {
     if INTEREST.is_wanted(level, Instant::now()) {
-        // The arguments may be values of the user, whose `Display` may panic.
+        // The arguments may be values of the user, and their `Display` may panic.
         if let Ok(text) = catch_panic(|| message.to_string()) {
             LOG_THREAD.send(Entry { level, text, place });
         }
