@@ -72,7 +72,7 @@ impl Backport {
         result
     }
 
-    /// Stops the machine that [`Backport::run`] is running, if any, like [`Machine::stop`]. Never blocks.
+    /// Stops the machine that [`Backport::run`] is running, if any, like [`Machine::stop`]. Returns at once.
     pub fn stop() {
         let current = CURRENT.lock().clone();
         if let Some(machine) = current {

@@ -148,6 +148,28 @@ fn a_logger_that_panics_holds_up_nobody_and_gets_the_next_record() {
 }
 
 #[test]
+fn child_has_a_logger_whose_thread_local_blocks() {
+    struct BlockForEver;
+    impl Drop for BlockForEver {
+        fn drop(&mut self) {
+            block_for_ever();
+        }
+    }
+    thread_local!(static LOCAL: BlockForEver = const { BlockForEver });
+    if is_child("child_has_a_logger_whose_thread_local_blocks") {
+        log_to(LevelFilter::Trace, |_| LOCAL.with(|_| ()));
+        see_service_go_on();
+        see_a_stuck_thread_given_up();
+        exit(0);
+    }
+}
+
+#[test]
+fn a_logger_whose_thread_local_blocks_at_the_end_of_the_thread_holds_up_nobody() {
+    Child::start("child_has_a_logger_whose_thread_local_blocks").assert_exit(0);
+}
+
+#[test]
 fn child_logs_to_stderr() {
     if is_child("child_logs_to_stderr") {
         env_logger::Builder::new().filter_level(LevelFilter::Trace).init();
@@ -228,7 +250,7 @@ fn child_has_a_slow_logger() {
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(said[0].text.ends_with("connected"), "{said:?}");
     }
-    assert!(!has_log_thread(), "{:?}", threads());
+    eventually("the log thread ends", || !has_log_thread());
 
     let result = Backport::run(|machine| {
         machine.prepare_tcp_server("127.0.0.1:0", || Echo)?;

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::process;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crate::catch_panic::catch_panic;
@@ -77,9 +77,7 @@ struct State {
     active: bool,
     /// Whether the log thread must end as soon as the queue is empty.
     end_when_empty: bool,
-    /// The last log thread. If `active` is false, it has ended or is about to.
-    thread: Option<JoinHandle<()>>,
-    /// The process that `active` and `thread` belong to.
+    /// The process of that thread.
     process: u32,
 }
 
@@ -101,15 +99,15 @@ impl LogThread {
             self.changed.notify_all();
             return;
         }
-        // The lock is held, so the handle is stored before the thread can end.
-        match Builder::new().name("backport-log".to_owned()).spawn(|| self.run(self.lock(), IDLE)) {
-            Ok(thread) => state.thread = Some(thread),
-            Err(_) => self.run(state, Duration::ZERO),
+        // The thread is never joined. Its end includes thread-local destructors of the logger, which may block.
+        let thread = Builder::new().name("backport-log".to_owned());
+        if thread.spawn(|| self.run(self.lock(), IDLE)).is_err() {
+            self.run(state, Duration::ZERO);
         }
     }
 
-    /// Waits until every earlier record has been handed over and, if no other record comes, the thread has
-    /// ended. Returns early after `limit`, or if the logger is stuck.
+    /// Waits until every earlier record has been handed over and, if no other record comes, the thread is about
+    /// to end. Returns early after `limit`, or if the logger is stuck.
     pub(crate) fn flush(&self, limit: Duration) {
         if IN_LOGGER.get() {
             return;
@@ -126,12 +124,6 @@ impl LogThread {
                 break;
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        let ended = if state.active { None } else { state.thread.take() };
-        drop(state);
-        if let Some(thread) = ended {
-            // The thread cannot panic, because the calls of the logger are inside `catch_panic`.
-            drop(thread.join());
         }
     }
 
@@ -172,9 +164,7 @@ impl LogThread {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let process = process::id();
         if state.process != process {
-            let parents = mem::replace(&mut *state, State { process, ..State::default() });
-            // The behaviour of joining or detaching a thread of another process is not defined.
-            mem::forget(parents.thread);
+            *state = State { process, ..State::default() };
         }
         state
     }
