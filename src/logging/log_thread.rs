@@ -26,15 +26,14 @@ const IDLE: Duration = Duration::from_secs(1);
 const STUCK: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// Whether this thread is inside the logger.
+    /// Whether this thread is the log thread, or calls the logger in place of it.
     #[allow(clippy::missing_const_for_thread_local, reason = "it is const, but not for the lint on Windows")]
     static IN_LOGGER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The place of a message in the source: module, file and line.
+/// The module, the file and the line of a message.
 pub(crate) type Place = (&'static str, &'static str, u32);
 
-/// A record.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) level: log::Level,
@@ -54,8 +53,7 @@ impl Entry {
 /// process would inherit. A program may prepare its machine first and become a daemon afterwards.
 pub(crate) struct LogThread {
     state: Mutex<State>,
-    /// Signalled after each change of the state. The thread waits for a record, and a flush waits for the
-    /// thread.
+    /// Signalled after each change. The thread waits for a record, and a flush waits for the thread.
     changed: Condvar,
     /// Calls the logger. Runs without the lock, inside `catch_panic`.
     sink: Box<dyn Fn(&Entry) + Send + Sync>,
@@ -73,12 +71,12 @@ struct State {
     in_call: Option<Instant>,
     /// The number of calls that have ended.
     done: u64,
-    /// Whether a thread hands records over: the log thread, or a thread that could not start it.
+    /// Whether a thread calls the logger: the log thread, or a thread that could not start it.
     active: bool,
-    /// Whether the log thread must end as soon as the queue is empty.
-    end_when_empty: bool,
     /// The process of that thread.
     process: u32,
+    /// Whether the log thread must end as soon as the queue is empty.
+    end_when_empty: bool,
 }
 
 impl LogThread {
@@ -86,8 +84,8 @@ impl LogThread {
         LogThread { state: Mutex::default(), changed: Condvar::new(), sink: Box::new(sink) }
     }
 
-    /// Puts a record into the queue. A record that comes from inside the logger is dropped, because each call
-    /// of the logger would cause the next one.
+    /// Puts a record into the queue. A record that a call of the logger causes is dropped, because otherwise
+    /// each call could cause the next one.
     pub(crate) fn send(&'static self, entry: Entry) {
         if IN_LOGGER.get() {
             return;
@@ -103,6 +101,7 @@ impl LogThread {
         let thread = Builder::new().name("backport-log".to_owned());
         if thread.spawn(|| self.run(self.lock(), IDLE)).is_err() {
             self.run(state, Duration::ZERO);
+            IN_LOGGER.set(false);
         }
     }
 
@@ -129,15 +128,13 @@ impl LogThread {
 
     /// Hands records over until no record has come for `idle`.
     fn run<'a>(&'a self, mut state: MutexGuard<'a, State>, idle: Duration) {
+        IN_LOGGER.set(true);
         loop {
             while let Some(entry) = state.take() {
                 state.in_call = Some(Instant::now());
                 drop(state);
-                IN_LOGGER.set(true);
                 // The panic hook has already printed the message of a panic.
                 drop(catch_panic(|| (self.sink)(&entry)));
-                IN_LOGGER.set(false);
-                drop(entry);
                 state = self.lock();
                 state.in_call = None;
                 state.done += 1;
