@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::OnceLock;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use backport::{receiving, Adapter, Backport, Error, Machine, TcpHandle};
 use log::{Level, LevelFilter};
@@ -323,16 +323,14 @@ fn child_has_a_logger_that_wants_no_trace() {
     log::set_logger(&Picky).unwrap();
     log::set_max_level(LevelFilter::Trace);
     let served = serve(|| Echo);
-    let (peer, start) = (served.connect(), Instant::now());
+    let peer = served.connect();
     for _ in 0..READS {
         peer.assert_echo(b"x");
     }
     served.stop().unwrap();
-    let (questions, seconds) = (QUESTIONS.load(Ordering::SeqCst), start.elapsed().as_secs() as usize);
-    assert!(questions > 0);
-    // A few records may be under way before the first answer of each second is known.
-    let limit = (seconds + 1) * 100;
-    assert!(questions < limit.min(READS), "{questions} questions in {seconds} s");
+    // A busy machine may delay an answer. A few more reads are then asked about.
+    let questions = QUESTIONS.load(Ordering::SeqCst);
+    assert!((1..READS / 2).contains(&questions), "{questions} questions about {READS} reads");
     exit(0);
 }
 
