@@ -19,8 +19,6 @@ use crate::catch_panic::catch_panic;
 
 /// The size of the records that may wait, in bytes.
 const ROOM: usize = 1024 * 1024;
-/// The time that the thread waits for a record before it ends.
-const IDLE: Duration = Duration::from_secs(1);
 /// The time for one record after which the logger counts as stuck. It is long, because a logger whose thread
 /// gets no turn on a busy machine looks the same.
 const STUCK: Duration = Duration::from_secs(1);
@@ -57,6 +55,8 @@ pub(crate) struct LogThread {
     changed: Condvar,
     /// Calls the logger. Runs without the lock, inside `catch_panic`.
     sink: Box<dyn Fn(&Entry) + Send + Sync>,
+    /// The time that the thread waits for a record before it ends.
+    idle: Duration,
 }
 
 /// Written by every thread that logs or flushes, and by the log thread.
@@ -81,7 +81,8 @@ struct State {
 
 impl LogThread {
     pub(crate) fn new(sink: impl Fn(&Entry) + Send + Sync + 'static) -> LogThread {
-        LogThread { state: Mutex::default(), changed: Condvar::new(), sink: Box::new(sink) }
+        let (sink, idle) = (Box::new(sink), Duration::from_secs(1));
+        LogThread { state: Mutex::default(), changed: Condvar::new(), sink, idle }
     }
 
     /// Puts a record into the queue. A record that a call of the logger causes is dropped, because otherwise
@@ -99,7 +100,7 @@ impl LogThread {
         }
         // The thread is never joined. Its end includes thread-local destructors of the logger, which may block.
         let thread = Builder::new().name("backport-log".to_owned());
-        if thread.spawn(|| self.run(self.lock(), IDLE)).is_err() {
+        if thread.spawn(|| self.run(self.lock(), self.idle)).is_err() {
             self.run(state, Duration::ZERO);
             IN_LOGGER.set(false);
         }
@@ -207,9 +208,9 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
-    /// Returns a log thread that lives as long as the process.
+    /// Returns a log thread that ends only with a flush.
     fn log_thread(sink: impl Fn(&Entry) + Send + Sync + 'static) -> &'static LogThread {
-        Box::leak(Box::new(LogThread::new(sink)))
+        Box::leak(Box::new(LogThread { idle: LONG * 10, ..LogThread::new(sink) }))
     }
 
     fn entry(text: impl Into<String>) -> Entry {
