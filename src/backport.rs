@@ -1,4 +1,4 @@
-//! The front door: one machine, its setup, and the signals that stop it.
+//! [`Backport::run`]: one machine, its setup, and the signals that stop it.
 
 use std::time::Duration;
 
@@ -9,37 +9,41 @@ use crate::logging::{self, debug, Escaped};
 use crate::machine::Machine;
 use crate::signal;
 
-/// Runs one machine with signals, for programs that are a server and nothing else.
+/// Runs one machine and handles signals, for a program that is only a server.
 ///
-/// For a server inside another program, and for tests, use a [`Machine`] itself.
+/// A server inside another program uses a [`Machine`] directly, and so do tests.
 #[derive(Debug)]
 pub struct Backport;
 
-/// What the log gets to catch up after a setup that failed.
+/// The time that the log gets after a setup that failed.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// The machine that `Backport::run` runs. Written by `run`, read by `stop`.
 static CURRENT: Mutex<Option<Machine>> = Mutex::new(None);
 
 impl Backport {
-    /// Prepares a machine with `setup`, then runs it on this thread until it has stopped. See
-    /// [`Machine`] for how it stops.
+    /// Prepares a machine with `setup`, then runs it on this thread until it has stopped. [`Machine`] says
+    /// how it stops.
     ///
-    /// The first SIGINT or SIGTERM (Ctrl-C and Ctrl-Break on Windows; on Linux SIGHUP too) stops it
-    /// gracefully. A second one, a tenth of a second or more after the last, ends the process at
-    /// once with status 128 + the signal, 130 for SIGINT. A SIGHUP that is ignored when this is
-    /// called, as with `nohup`, stays ignored. Once this has returned, signals end the process again,
-    /// those of the same tenth of a second at its end: a burst leaves time to exit with a status.
+    /// The first SIGINT or SIGTERM stops the machine gracefully. On Linux a SIGHUP does it too, on Windows
+    /// Ctrl-C or Ctrl-Break. A second signal ends the process at once, with status 128 + the number of the
+    /// signal, 130 for SIGINT. A signal within a tenth of a second after the last one does not count as
+    /// the second. A SIGHUP that is ignored when this is called stays ignored, for example under `nohup`.
     ///
-    /// The signals count during `setup` too. A machine that one has stopped takes no more servers, so
-    /// a `setup` that fails after a signal is a stop and no error: its own goes to the log, at debug.
+    /// After this has returned, a signal ends the process again. A signal within a tenth of a second after
+    /// the last one does it only after that time, so that the program can exit with a status of its own.
+    ///
+    /// Signals also count during `setup`. A machine that was stopped accepts no more servers, so `setup` often
+    /// fails then. In this case its error goes to the log at level debug, and this returns `Ok`.
     ///
     /// # Errors
-    /// That of `setup`, as it is; then nothing is left bound or running.
-    /// [`Error::HandlerTaken`](crate::Error::HandlerTaken) if the program handles one of the signals
-    /// already (one of SIGTERM is noticed on Linux alone; elsewhere it is called, and then the machine
-    /// stops), [`Error::AlreadyRunning`](crate::Error::AlreadyRunning) if another thread is in this
-    /// function, else as [`Machine::run`].
+    /// - The error of `setup`, unchanged. Nothing is bound or running any more.
+    /// - [`Error::HandlerTaken`](crate::Error::HandlerTaken) if the program already handles one of the
+    ///   signals. For SIGTERM, only Linux can tell. On other systems the program's handler is also called, and
+    ///   the machine stops.
+    /// - [`Error::Signals`](crate::Error::Signals) if the handlers cannot be installed.
+    /// - [`Error::AlreadyRunning`](crate::Error::AlreadyRunning) if another thread is inside this function.
+    /// - The errors of [`Machine::run`].
     pub fn run(setup: impl FnOnce(&Machine) -> Result) -> Result {
         let machine = Machine::new();
         let signalled = machine.clone();
@@ -49,7 +53,7 @@ impl Backport {
         let never_ran = prepared.is_err();
         let result = match prepared {
             Ok(()) => machine.run(),
-            // Nearly always because the machine takes nothing any more.
+            // It has nearly always failed because the machine accepts no more servers.
             Err(error) if watching.is_signalled() => {
                 debug!("the setup failed after the signal: {}", Escaped(error));
                 Ok(())
@@ -58,7 +62,7 @@ impl Backport {
         };
         drop(current);
         drop(watching);
-        // If it never ran: what it has prepared may hold clones of it.
+        // A machine that never ran must be stopped here, because its servers may hold clones of it.
         if result.is_err() {
             machine.stop();
         }
@@ -68,8 +72,7 @@ impl Backport {
         result
     }
 
-    /// Stops the machine that [`Backport::run`] is running, if any, as [`Machine::stop`]. Returns at
-    /// once.
+    /// Stops the machine that [`Backport::run`] is running, if any, like [`Machine::stop`]. Returns at once.
     pub fn stop() {
         let current = CURRENT.lock().clone();
         if let Some(machine) = current {
@@ -78,7 +81,7 @@ impl Backport {
     }
 }
 
-/// Marks a machine as the current one while it lives.
+/// A guard: a machine is the current one until it drops.
 struct Current;
 
 impl Current {

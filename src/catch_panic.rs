@@ -1,17 +1,17 @@
-//! The fence around user code: a panic is caught, its message kept, its payload dropped safely.
+//! Catches the panics of user code, so that a panic ends only the call that it came from.
 
 use std::any::Any;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-/// Runs `f`; a panic in it comes back as its message.
+/// Runs `f`. Returns the message of a panic as the error.
 ///
-/// `AssertUnwindSafe` holds because whatever a panic may have left half done is not used again: the
-/// adapter gets only `closing` and its drop, each fenced anew.
+/// `AssertUnwindSafe` is right because the crate does not rely on values that a panic has left half done. After
+/// a panic of an adapter it only calls `closing` and the drop, each through `catch_panic` again.
 pub(crate) fn catch_panic<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(f)).map_err(message)
 }
 
-/// The message of a panic. Dropping the payload runs user code too, which may panic again.
+/// Returns the message of a panic. The drop of the payload is user code too, and may panic again.
 fn message(payload: Box<dyn Any + Send>) -> String {
     let message = if let Some(text) = payload.downcast_ref::<&str>() {
         (*text).to_owned()
@@ -21,7 +21,7 @@ fn message(payload: Box<dyn Any + Send>) -> String {
         "a payload that is not a string".to_owned()
     };
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        // Its drop might panic for ever: a few leaked bytes are the cheaper end.
+        // The drop of the second payload may panic too, and so on. It is leaked to end that.
         std::mem::forget(second);
     }
     message
@@ -39,14 +39,14 @@ mod tests {
     }
 
     #[test]
-    fn gives_the_message_of_a_panic() {
+    fn a_panic_is_returned_as_its_message() {
         assert_eq!(catch_panic(|| 1), Ok(1));
         assert_eq!(catch_panic(|| panic!("static")), Err::<(), _>("static".to_owned()));
         assert_eq!(catch_panic(|| panic!("made {}", 2)), Err::<(), _>("made 2".to_owned()));
     }
 
     #[test]
-    fn survives_a_payload_whose_drop_panics() {
+    fn a_payload_whose_drop_panics_does_no_harm() {
         let outcome = catch_panic(|| std::panic::panic_any(Grenade));
         assert_eq!(outcome, Err("a payload that is not a string".to_owned()));
     }

@@ -1,4 +1,4 @@
-//! Why a client's connection ended: data, made by the worker and handed to `Adapter::closing`.
+//! The reason why a client's connection ended. The client's thread makes it for `Adapter::closing`.
 
 use std::fmt;
 use std::io;
@@ -6,26 +6,25 @@ use std::io;
 use crate::error::BoxError;
 use crate::logging::Escaped;
 
-/// Why a client's connection ended, as [`Adapter::closing`](crate::Adapter::closing) gets it.
+/// The reason why a client's connection ended, for [`Adapter::closing`](crate::Adapter::closing).
 ///
-/// The first cause wins: a client that the server has closed and that then resets the connection
-/// ended [`ByServer`](Closing::ByServer). Only an error of the adapter's own and a panic, which
-/// must not be lost, replace a cause that came earlier.
+/// The first reason counts. If the server closes a client and the client then resets the connection, the
+/// reason is [`ByServer`](Closing::ByServer). Only an error of the adapter and a panic replace an
+/// earlier reason, because they must not be lost.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Closing {
-    /// The peer ended its output, and the conversation came to its end.
+    /// The peer ended its output, and then the conversation ended.
     ByPeer,
-    /// `close()` or `abort()` was called, or `serving` returned `Ok` with the peer still there.
+    /// `close()` or `abort()` was called, or `serving` returned `Ok` before the peer ended its output.
     ByServer,
     /// The server or the machine is stopping.
     Stopping,
-    /// Nothing came from the peer for as long as the server's idle timeout.
+    /// No data came from the peer during the server's idle timeout.
     Idle,
-    /// A write did not end within the write timeout, or the backlog overflowed: the peer doesn't
-    /// read as fast as it is written to.
+    /// The peer reads too slowly: a write did not end within the write timeout, or the backlog overflowed.
     TooSlow,
-    /// The connection was lost: reset, broken pipe, any other I/O failure.
+    /// The connection was lost by a reset, a broken pipe or another I/O error.
     Lost(io::Error),
     /// A callback returned this error.
     Failed(BoxError),
@@ -34,7 +33,7 @@ pub enum Closing {
 }
 
 impl fmt::Display for Closing {
-    /// In words, what came from outside escaped: safe to log.
+    /// Writes the reason in words. Text from outside is escaped, so the output is safe to log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Closing::ByPeer => f.write_str("closed by the peer"),

@@ -1,28 +1,50 @@
-//! The errors that the crate itself makes, and the aliases that callbacks use.
+//! The error types of the public API, and helpers for I/O errors.
 
+use std::error::Error as _;
 use std::fmt;
 use std::io;
+use std::iter;
 use std::time::Duration;
 
-/// Any error that a user's callback may return.
+/// Any error that a callback may return.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What callbacks, [`Backport::run`](crate::Backport::run) and
-/// [`Machine::run`](crate::Machine::run) return.
+/// The result of a callback, of [`Backport::run`](crate::Backport::run) and of
+/// [`Machine::run`](crate::Machine::run).
+///
+/// If `main` returns an error, the program prints it with [`Debug`](fmt::Debug). For a
+/// [`backport::Error`](crate::Error) that is a sentence. For a [`std::io::Error`] it is the sentence inside
+/// `Custom { … }`. A program that prints the error itself gets a sentence for every error:
+///
+/// ```no_run
+/// use backport::{receiving, Backport};
+/// use std::process::ExitCode;
+///
+/// fn main() -> ExitCode {
+///     let ended = Backport::run(|machine| {
+///         machine.prepare_tcp_server("localhost:8000", || receiving(|client, data| Ok(client.write(data)?)))?;
+///         Ok(())
+///     });
+///     let Err(error) = ended else { return ExitCode::SUCCESS };
+///     eprint!("error: {error}");
+///     std::iter::successors(error.source(), |&cause| cause.source()).for_each(|cause| eprint!(": {cause}"));
+///     eprintln!();
+///     ExitCode::FAILURE
+/// }
+/// ```
 pub type Result<T = (), E = BoxError> = std::result::Result<T, E>;
 
-/// Why a machine could not run, or did not end cleanly.
+/// The reason why a machine could not run or did not end cleanly.
 ///
-/// It comes boxed in a [`BoxError`]; `error.downcast_ref::<backport::Error>()` tells the cases
-/// apart.
-#[derive(Debug)]
+/// Functions return it inside a [`BoxError`]. `error.downcast_ref::<backport::Error>()` tells the cases
+/// apart. Its [`Debug`](fmt::Debug) output is a sentence that ends with the causes, so `main` may return it.
 #[non_exhaustive]
 pub enum Error {
-    /// `run` or `start` was called while the machine runs already.
+    /// `run` or `start` was called while the machine was already running.
     AlreadyRunning,
-    /// The machine has run and stopped. A machine runs once: make a new one.
+    /// The machine has run and stopped. A machine runs only once.
     AlreadyRan,
-    /// The program handles Ctrl-C (or termination) itself, so `Backport::run` doesn't.
+    /// The program already handles SIGINT or SIGTERM itself, so `Backport::run` cannot.
     HandlerTaken,
     /// A signal handler could not be installed.
     Signals(io::Error),
@@ -30,21 +52,21 @@ pub enum Error {
     Thread {
         /// The thread's name.
         name: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A server's listener went bad; the server ended, the others went on.
+    /// The listener of a server failed. That server has ended. The other servers continued.
     Server {
         /// The server's name.
         name: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Threads that did not come back from user code within the drain timeout.
+    /// Threads did not return from user code within the drain timeout.
     Stuck {
-        /// One line a thread: its name, and whom it serves.
+        /// One line for each thread: its name and its client.
         threads: Vec<String>,
-        /// How long the machine waited, from the moment that it was told to stop.
+        /// The time from the request to stop until the machine gave up.
         waited: Duration,
     },
 }
@@ -76,6 +98,14 @@ impl fmt::Display for Error {
     }
 }
 
+impl fmt::Debug for Error {
+    /// Writes the message and its causes, because `main` prints this.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        iter::successors(self.source(), |&cause| cause.source()).try_for_each(|cause| write!(f, ": {cause}"))
+    }
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
@@ -87,12 +117,12 @@ impl std::error::Error for Error {
     }
 }
 
-/// An I/O error of the same kind whose message is `context` and the cause.
+/// Makes an I/O error of the same kind with the message `context: error`.
 pub(crate) fn with_context(context: impl fmt::Display, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{context}: {error}"))
 }
 
-/// A second value of an `io::Error`, which isn't `Clone`: one goes to the caller, one to `closing`.
+/// Copies an `io::Error`, which is not `Clone`. The caller gets one copy, and `closing` gets the other.
 pub(crate) fn duplicate(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
@@ -100,7 +130,7 @@ pub(crate) fn duplicate(error: &io::Error) -> io::Error {
     }
 }
 
-/// Whether an I/O error says no more than that the peer went away.
+/// Returns `true` if an I/O error only says that the peer has closed or lost the connection.
 pub(crate) fn is_peer_gone(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, NotConnected,
@@ -117,4 +147,56 @@ pub(crate) fn is_peer_gone(kind: io::ErrorKind) -> bool {
             | TimedOut
             | UnexpectedEof
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_debug_output_of_an_error_is_a_sentence_that_ends_with_the_causes() {
+        let source =
+            || io::Error::new(io::ErrorKind::AddrInUse, Error::Signals(io::ErrorKind::NotFound.into()));
+        let threads =
+            vec!["backport-worker-1 (client 1 from 127.0.0.1:1)".to_owned(), "backport-scheduler".to_owned()];
+        let waited = Duration::from_millis(1234);
+        let name = || "tcp 127.0.0.1:8000".to_owned();
+        for (error, sentence) in [
+            (Error::AlreadyRunning, "the machine is running already"),
+            (Error::AlreadyRan, "the machine has run and stopped; a machine runs once, make a new one"),
+            (
+                Error::HandlerTaken,
+                "the program handles SIGINT or SIGTERM already; \
+                 use Machine::run, which touches no signals, and call Machine::stop from the handler",
+            ),
+            (Error::Signals(io::Error::other("no thread")), "cannot install the signal handlers: no thread"),
+            (
+                Error::Thread {
+                    name: "backport-scheduler".to_owned(),
+                    source: io::Error::other("no memory"),
+                },
+                "cannot start the thread backport-scheduler: no memory",
+            ),
+            (
+                // Each cause of a cause follows once.
+                Error::Server { name: name(), source: source() },
+                "the server tcp 127.0.0.1:8000 ended with an error: \
+                 cannot install the signal handlers: entity not found",
+            ),
+            (
+                Error::Stuck { threads: threads[..1].to_vec(), waited },
+                "1 thread still stuck in a callback 1.2s after the stop: \
+                 backport-worker-1 (client 1 from 127.0.0.1:1); Machine::set_drain_timeout sets the limit",
+            ),
+            (
+                Error::Stuck { threads, waited },
+                "2 threads still stuck in a callback 1.2s after the stop: \
+                 backport-worker-1 (client 1 from 127.0.0.1:1), backport-scheduler; \
+                 Machine::set_drain_timeout sets the limit",
+            ),
+        ] {
+            assert_eq!(format!("{error:?}"), sentence);
+            assert_eq!(format!("{:?}", BoxError::from(error)), sentence, "in the box that `main` returns");
+        }
+    }
 }

@@ -1,10 +1,12 @@
-//! Loggers that block, are slow or call back, each with a process of its own: the logger is one.
+//! Loggers that block, panic, are slow or call the crate. A process has one logger, so each test starts a
+//! process of its own.
 
 #![cfg(target_os = "linux")]
 
 mod support;
 
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
@@ -15,11 +17,19 @@ use parking_lot::Mutex;
 use support::child::{command, exit, has, is_child, say, Child};
 use support::{eventually, gate, in_time, serve, Echo, Gate, Peer, Watch, DEADLINE};
 
-/// A logger that keeps what it is given, once `before` has let it.
+/// A logger that calls a function with each record and keeps the record when the function returns.
 struct Keeper<F>(F);
 
-/// A record's level, text, module, and the name of the thread that handed it over.
-type Kept = (Level, String, String, String);
+#[derive(Clone, Debug)]
+struct Kept {
+    level: Level,
+    text: String,
+    module: String,
+    file: String,
+    line: u32,
+    /// The name of the thread that called the logger.
+    thread: String,
+}
 
 static KEPT: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
 
@@ -30,9 +40,14 @@ impl<F: Fn(&log::Record<'_>) + Send + Sync> log::Log for Keeper<F> {
     }
     fn log(&self, record: &log::Record<'_>) {
         (self.0)(record);
-        let module = record.module_path().unwrap_or_default().to_owned();
-        let thread = thread::current().name().unwrap_or_default().to_owned();
-        KEPT.lock().push((record.level(), record.args().to_string(), module, thread));
+        KEPT.lock().push(Kept {
+            level: record.level(),
+            text: record.args().to_string(),
+            module: record.module_path().unwrap_or_default().to_owned(),
+            file: record.file().unwrap_or_default().to_owned(),
+            line: record.line().unwrap_or_default(),
+            thread: thread::current().name().unwrap_or_default().to_owned(),
+        });
     }
     fn flush(&self) {}
 }
@@ -42,8 +57,9 @@ fn log_to(level: LevelFilter, before: impl Fn(&log::Record<'_>) + Send + Sync + 
     log::set_max_level(level);
 }
 
+/// Returns the records that contain `part`.
 fn kept(part: &str) -> Vec<Kept> {
-    KEPT.lock().iter().filter(|record| record.1.contains(part)).cloned().collect()
+    KEPT.lock().iter().filter(|record| record.text.contains(part)).cloned().collect()
 }
 
 fn block_for_ever() -> ! {
@@ -52,7 +68,7 @@ fn block_for_ever() -> ! {
     }
 }
 
-/// Echoes, fails or panics, as it is asked to.
+/// Returns an adapter that fails, panics or echoes, as its client asks.
 fn moody() -> impl Adapter {
     receiving(|client, data| match data {
         b"fail" => Err("on purpose".into()),
@@ -61,7 +77,7 @@ fn moody() -> impl Adapter {
     })
 }
 
-/// Everything that the crate has something to say about, and that nobody is held up by it.
+/// Serves clients that cause records of every level, and checks that the others are served as usual.
 fn see_service_go_on() {
     let watch = Watch::new();
     let watched = watch.clone();
@@ -85,7 +101,7 @@ fn see_service_go_on() {
     served.stop().unwrap();
 }
 
-/// A callback that never returns is given up on all the same.
+/// Checks that a machine gives up a callback that never returns.
 fn see_a_stuck_thread_given_up() {
     let served = serve(|| receiving(|_, _| block_for_ever()));
     served.machine().set_drain_timeout(Duration::from_millis(100));
@@ -109,6 +125,48 @@ fn child_has_a_logger_that_blocks() {
 #[test]
 fn a_logger_that_blocks_for_ever_holds_up_nobody() {
     Child::start("child_has_a_logger_that_blocks").assert_exit(0);
+}
+
+#[test]
+fn child_has_a_logger_that_panics() {
+    if is_child("child_has_a_logger_that_panics") {
+        log_to(LevelFilter::Trace, |record| {
+            if record.args().to_string().starts_with("client") {
+                std::panic::resume_unwind(Box::new("on purpose"));
+            }
+        });
+        see_service_go_on();
+        assert_eq!(kept("the machine has stopped").len(), 1);
+        see_a_stuck_thread_given_up();
+        exit(0);
+    }
+}
+
+#[test]
+fn a_logger_that_panics_holds_up_nobody_and_gets_the_next_record() {
+    Child::start("child_has_a_logger_that_panics").assert_exit(0);
+}
+
+#[test]
+fn child_has_a_logger_whose_thread_local_blocks() {
+    struct BlockForEver;
+    impl Drop for BlockForEver {
+        fn drop(&mut self) {
+            block_for_ever();
+        }
+    }
+    thread_local!(static LOCAL: BlockForEver = const { BlockForEver });
+    if is_child("child_has_a_logger_whose_thread_local_blocks") {
+        log_to(LevelFilter::Trace, |_| LOCAL.with(|_| ()));
+        see_service_go_on();
+        see_a_stuck_thread_given_up();
+        exit(0);
+    }
+}
+
+#[test]
+fn a_logger_whose_thread_local_blocks_at_the_end_of_the_thread_holds_up_nobody() {
+    Child::start("child_has_a_logger_whose_thread_local_blocks").assert_exit(0);
 }
 
 #[test]
@@ -151,7 +209,7 @@ fn a_second_signal_ends_a_process_whose_logger_is_stuck() {
     peer.send("hang");
     child.signal("INT");
     eventually("it stops", || Peer::try_connect(address).is_err());
-    // Longer than what counts as one burst.
+    // Two signals within a tenth of a second count as one.
     thread::sleep(Duration::from_millis(250));
     child.signal("INT");
     child.assert_exit(130);
@@ -175,21 +233,24 @@ fn child_has_a_slow_logger() {
     peers.iter().for_each(|peer| peer.assert_echo(b"x"));
     served.stop().unwrap();
 
-    // No waiting from here on: all of it is there.
+    // `run` has returned, so every record must be there without waiting.
     let all = KEPT.lock().clone();
-    assert!(all[0].1.ends_with("is ready"), "{:?}", all[0]);
-    assert_eq!(all[all.len() - 1].1, "the machine has stopped");
-    assert!(all.iter().all(|(_, _, module, thread)| {
-        module.starts_with("backport::") && module != "backport::report" && thread == "backport-log"
-    }));
+    assert!(all[0].text.ends_with("is ready"), "{:?}", all[0]);
+    assert_eq!(all[all.len() - 1].text, "the machine has stopped");
+    for record in &all {
+        assert!(record.module.starts_with("backport::"), "{record:?}");
+        assert!(!record.module.starts_with("backport::logging"), "{record:?}");
+        assert!(record.file.ends_with(".rs") && record.line > 0, "{record:?}");
+        assert_eq!(record.thread, "backport-log", "{record:?}");
+    }
     watch.assert_balanced();
     for client in watch.opened.try_iter() {
         let name = format!("client {} ", client.id());
-        let said: Vec<_> = all.iter().filter(|record| record.1.starts_with(&name)).collect();
+        let said: Vec<_> = all.iter().filter(|record| record.text.starts_with(&name)).collect();
         assert_eq!(said.len(), 2, "{said:?}");
-        assert!(said[0].1.ends_with("connected"), "{said:?}");
+        assert!(said[0].text.ends_with("connected"), "{said:?}");
     }
-    assert!(!has_log_thread(), "{:?}", threads());
+    eventually("the log thread ends", || !has_log_thread());
 
     let result = Backport::run(|machine| {
         machine.prepare_tcp_server("127.0.0.1:0", || Echo)?;
@@ -197,18 +258,18 @@ fn child_has_a_slow_logger() {
     });
     assert!(result.is_err());
     let all = KEPT.lock().clone();
-    assert!(all[all.len() - 1].1.ends_with(" stops"), "{:?}", all[all.len() - 1]);
+    assert!(all[all.len() - 1].text.ends_with(" stops"), "{:?}", all[all.len() - 1]);
     exit(0);
 }
 
 #[test]
-fn what_was_said_is_in_the_log_and_in_order_when_run_returns() {
+fn every_record_is_in_the_log_and_in_order_when_run_returns() {
     Child::start("child_has_a_slow_logger").assert_exit(0);
 }
 
 fn threads() -> Vec<String> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    // `1234 (name) S …`: proc(5). One may end while we look.
+    // A line starts with `1234 (name) S`, see proc(5). A thread may end before its file is read.
     tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok()).collect()
 }
 
@@ -231,8 +292,51 @@ fn child_logs_little() {
 }
 
 #[test]
-fn a_machine_with_nothing_to_say_has_no_thread_for_it() {
+fn the_log_thread_ends_when_no_record_comes() {
     Child::start("child_logs_little").assert_exit(0);
+}
+
+/// A logger that wants records up to info, and counts the questions about trace.
+struct Picky;
+
+static QUESTIONS: AtomicUsize = AtomicUsize::new(0);
+
+impl log::Log for Picky {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        if metadata.level() == Level::Trace {
+            QUESTIONS.fetch_add(1, Ordering::SeqCst);
+        }
+        metadata.level() <= Level::Info
+    }
+    fn log(&self, record: &log::Record<'_>) {
+        assert!(record.level() <= Level::Info);
+    }
+    fn flush(&self) {}
+}
+
+#[test]
+fn child_has_a_logger_that_wants_no_trace() {
+    const READS: usize = 5_000;
+    if !is_child("child_has_a_logger_that_wants_no_trace") {
+        return;
+    }
+    log::set_logger(&Picky).unwrap();
+    log::set_max_level(LevelFilter::Trace);
+    let served = serve(|| Echo);
+    let peer = served.connect();
+    for _ in 0..READS {
+        peer.assert_echo(b"x");
+    }
+    served.stop().unwrap();
+    // A busy machine may delay an answer. A few more reads are then asked about.
+    let questions = QUESTIONS.load(Ordering::SeqCst);
+    assert!((1..READS / 2).contains(&questions), "{questions} questions about {READS} reads");
+    exit(0);
+}
+
+#[test]
+fn a_logger_is_not_asked_about_each_read_if_it_wants_no_trace() {
+    Child::start("child_has_a_logger_that_wants_no_trace").assert_exit(0);
 }
 
 #[test]
@@ -257,11 +361,11 @@ fn child_has_a_logger_that_is_stuck_for_a_while() {
     let mut remarks = Vec::new();
     eventually("each record is logged or counted", || {
         (logged, remarks) = (kept("xxx").len(), kept("log records dropped"));
-        let counts = remarks.iter().map(|record| record.1.split(' ').next().unwrap().parse::<usize>());
+        let counts = remarks.iter().map(|record| record.text.split(' ').next().unwrap().parse::<usize>());
         logged + counts.sum::<Result<usize, _>>().unwrap() == CLIENTS
     });
     assert!(logged < CLIENTS, "{logged} of {CLIENTS} records");
-    assert!(remarks.iter().all(|record| record.0 == Level::Warn));
+    assert!(remarks.iter().all(|record| record.level == Level::Warn));
     served.stop().unwrap();
     exit(0);
 }
@@ -277,7 +381,7 @@ fn child_has_a_logger_that_calls_back() {
     if !is_child("child_has_a_logger_that_calls_back") {
         return;
     }
-    // Each record is a broadcast, and news of its own.
+    // Each broadcast causes records too.
     log_to(LevelFilter::Trace, |record| {
         if let Some(server) = SERVER.get() {
             server.broadcast(format!("{}\n", record.args()));
@@ -300,14 +404,14 @@ fn child_has_a_logger_that_calls_back() {
     drop((other, listener));
     served.wait_until_empty();
     served.stop().unwrap();
-    // No more than one for each of ours; the machines of the logger have said nothing.
+    // The log has the records of this machine. It has none about the calls of the logger.
     let count = KEPT.lock().len();
     assert!(count < 20, "{count}: {:?}", KEPT.lock());
     exit(0);
 }
 
 #[test]
-fn a_logger_that_calls_the_crate_neither_hangs_nor_hears_itself() {
+fn a_logger_that_calls_the_crate_does_not_hang_and_gets_no_record_about_its_calls() {
     Child::start("child_has_a_logger_that_calls_back").assert_exit(0);
 }
 
@@ -319,16 +423,16 @@ fn child_can_start_no_thread() {
     log_to(LevelFilter::Info, |_| ());
     let machine = Machine::new();
     let server = machine.prepare_tcp_server("127.0.0.1:0", || Echo).unwrap();
-    let (_, said, _, thread) = KEPT.lock()[0].clone();
-    assert!(said.ends_with("is ready"), "{said}");
-    assert_ne!(thread, "backport-log");
+    let first = KEPT.lock()[0].clone();
+    assert!(first.text.ends_with("is ready"), "{first:?}");
+    assert_ne!(first.thread, "backport-log");
     server.stop();
     assert_eq!(kept(" stops").len(), 1);
     exit(0);
 }
 
 #[test]
-fn without_a_thread_for_it_the_log_is_written_all_the_same() {
+fn the_log_is_written_even_if_no_thread_can_be_started() {
     if !has("strace") {
         return;
     }
@@ -347,7 +451,7 @@ fn child_becomes_a_daemon() {
     let server = machine.prepare_tcp_server("127.0.0.1:0", || Echo).unwrap();
     eventually("the parent has logged", || !kept("is ready").is_empty());
     eventually("its thread waits", || threads().iter().any(|thread| thread.contains("(backport-log) S")));
-    // A fork, of which the parent exits; the threads stay behind.
+    // The process forks, and the parent exits. The child has none of the parent's threads.
     nix::unistd::daemon(true, true).unwrap();
     server.stop();
     machine.run().unwrap();
@@ -355,10 +459,10 @@ fn child_becomes_a_daemon() {
 }
 
 #[test]
-fn a_process_that_was_forked_after_the_first_record_has_a_log() {
+fn a_process_that_forks_after_the_first_record_still_logs() {
     let mut child = Child::start("child_becomes_a_daemon");
     child.assert_exit(0);
-    // The daemon's own end is that of its output.
+    // The output ends when the daemon ends.
     let said = in_time("the daemon ends", move || child.rest());
     assert_eq!(said.iter().filter(|line| line.ends_with("is ready")).count(), 1, "{said:?}");
     assert_eq!(said.last().unwrap(), "the machine has stopped", "{said:?}");

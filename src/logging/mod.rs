@@ -1,16 +1,14 @@
-//! What the crate says to the log: escaped, limited, and handed to the application's logger by a
-//! thread that nothing else depends on.
+//! The messages of the crate: macros by level, and the way of a message to the application's logger.
 //!
-//! Everything goes through the macro here, never through `log`'s own: a logger is user code, which
-//! may panic, block for ever (on a pipe that nobody reads) or call back into the crate, and must cost
-//! neither a client nor a server. So a record is formatted where it is said and handed over by the
-//! [`log_thread`].
+//! The rest of the crate never uses the macros of `log`, because they call the logger at once. A logger
+//! is user code: it may panic, block for ever or call the crate. The macros here format the message and
+//! put it into a queue. The [`log_thread`] takes it from there and calls the logger.
 
 mod interest;
 mod log_thread;
-mod queue;
 
 use std::fmt::{self, Write};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use log::{Metadata, Record};
@@ -18,8 +16,7 @@ use parking_lot::Mutex;
 
 use crate::catch_panic::catch_panic;
 use crate::logging::interest::Interest;
-use crate::logging::log_thread::LogThread;
-use crate::logging::queue::{Entry, Place};
+use crate::logging::log_thread::{Entry, LogThread, Place};
 
 /// Logs at a level of [`log::Level`], with the arguments of `format!`. The macros below name the level.
 macro_rules! log_at {
@@ -32,7 +29,7 @@ macro_rules! log_at {
 }
 
 macro_rules! error { ($($arg:tt)+) => { crate::logging::log_at!(Error, $($arg)+) }; }
-// `warn` is an attribute, too: a macro of that name can be exported under another name only.
+// `warn` is also an attribute, so a macro of that name cannot be exported under it.
 macro_rules! warning { ($($arg:tt)+) => { crate::logging::log_at!(Warn, $($arg)+) }; }
 macro_rules! info { ($($arg:tt)+) => { crate::logging::log_at!(Info, $($arg)+) }; }
 macro_rules! debug { ($($arg:tt)+) => { crate::logging::log_at!(Debug, $($arg)+) }; }
@@ -41,37 +38,37 @@ pub(crate) use {debug, error, info, log_at, trace, warning as warn};
 
 const TARGET: &str = "backport";
 
-static SCRIBE: LogThread = LogThread::new(&hand_to_logger);
-static INTEREST: Interest = Interest::new();
+static LOG_THREAD: LazyLock<LogThread> = LazyLock::new(|| LogThread::new(call_logger));
+static INTEREST: LazyLock<Interest> = LazyLock::new(|| Interest::new(Instant::now()));
 
-/// Has one record handed to the application's logger; waits for nothing. Behind [`log_at!`], which
-/// has checked the level.
+/// Sends one record to the log thread. Never blocks. Only [`log_at!`] calls this, after it has checked the
+/// level.
 #[cold]
 #[inline(never)]
 pub(crate) fn send(level: log::Level, message: fmt::Arguments<'_>, place: &'static Place) {
     if INTEREST.is_wanted(level, Instant::now()) {
-        // What is displayed may be the user's, and panic.
+        // The arguments may be values of the user, and their `Display` may panic.
         if let Ok(text) = catch_panic(|| message.to_string()) {
-            SCRIBE.say(Entry { level, text, place });
+            LOG_THREAD.send(Entry { level, text, place });
         }
     }
 }
 
-/// Waits until everything that was said has been logged, but not for a logger that is stuck: at
-/// most `limit` in all, and a second for one record.
+/// Waits until every earlier record has been logged, for at most `limit`. If the logger needs more than a
+/// second for one record, it counts as stuck, and this stops waiting.
 pub(crate) fn flush(limit: Duration) {
-    SCRIBE.flush(limit);
+    LOG_THREAD.flush(limit);
 }
 
-/// On the log_thread's thread, fenced.
-fn hand_to_logger(entry: &Entry) {
+/// Calls the logger. Runs on the log thread, inside `catch_panic`.
+fn call_logger(entry: &Entry) {
     if entry.level > log::max_level() {
         return;
     }
     let (logger, (module, file, line)) = (log::logger(), *entry.place);
     let metadata = Metadata::builder().level(entry.level).target(TARGET).build();
     let wanted = logger.enabled(&metadata);
-    INTEREST.learn(entry.level, wanted, Instant::now());
+    INTEREST.set(entry.level, wanted, Instant::now());
     if wanted {
         logger.log(
             &Record::builder()
@@ -85,7 +82,7 @@ fn hand_to_logger(entry: &Entry) {
     }
 }
 
-/// Displays a value with everything escaped that could forge or garble a log line.
+/// Displays a value and escapes every character that could forge or garble a log line.
 pub(crate) struct Escaped<T>(pub(crate) T);
 
 impl<T: fmt::Display> fmt::Display for Escaped<T> {
@@ -98,9 +95,9 @@ struct Escaper<'a, 'b>(&'a mut fmt::Formatter<'b>);
 
 impl fmt::Write for Escaper<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // Quotes can't forge a line and read worse escaped, so they stay.
         for c in text.chars() {
             match c {
+                // Quotes stay because they cannot forge a line, and text with escaped quotes is hard to read.
                 '"' | '\'' => self.0.write_char(c)?,
                 c => fmt::Display::fmt(&c.escape_debug(), self.0)?,
             }
@@ -109,18 +106,19 @@ impl fmt::Write for Escaper<'_, '_> {
     }
 }
 
-/// Lets one warning in ten seconds through, and counts what it held back.
+/// Allows one warning in ten seconds and counts the warnings that it refused.
 #[derive(Debug, Default)]
 pub(crate) struct Limiter {
-    /// When the last one went through, and how many were held back since. Written and read by
-    /// whichever thread has something to say.
+    /// The time of the last allowed warning, and the number of warnings refused since. Any thread that has
+    /// a warning reads and writes both.
     state: Mutex<(Option<Instant>, u64)>,
 }
 
 impl Limiter {
     const PERIOD: Duration = Duration::from_secs(10);
 
-    /// `Some(held back since the last time)` if it may be said at `now`.
+    /// Returns `None` if the warning must not be logged at `now`. Otherwise returns the number of warnings
+    /// that were refused since the last allowed one.
     pub(crate) fn allow(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock();
         match state.0 {
@@ -141,13 +139,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_what_could_forge_a_line() {
-        let said = Escaped("a\r\nERROR forged \u{1b}[31m 'é' \"q\"").to_string();
-        assert_eq!(said, "a\\r\\nERROR forged \\u{1b}[31m 'é' \"q\"");
+    fn text_that_could_forge_a_line_is_escaped() {
+        let escaped = Escaped("a\r\nERROR forged \u{1b}[31m 'é' \"q\"").to_string();
+        assert_eq!(escaped, "a\\r\\nERROR forged \\u{1b}[31m 'é' \"q\"");
     }
 
     #[test]
-    fn allows_one_in_ten_seconds_and_counts_the_rest() {
+    fn a_limiter_allows_one_warning_in_ten_seconds_and_counts_the_rest() {
         let (limiter, start) = (Limiter::default(), Instant::now());
         assert_eq!(limiter.allow(start), Some(0));
         assert_eq!(limiter.allow(start + Duration::from_secs(1)), None);

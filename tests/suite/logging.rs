@@ -1,4 +1,4 @@
-//! What is logged: at which level, escaped, and not too often (P13, P18).
+//! The level of each record, the escaping, and the limit of warnings (P13, P18).
 
 use std::net::SocketAddr;
 use std::sync::Once;
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::support::{eventually, next, serve, serve_with, Echo, Served, Watch};
 
-/// Every record since `capture` was called first, of all tests: each looks for its own.
+/// Every record since the first call of `capture`, from all tests. Each test looks for its own records.
 static RECORDS: Mutex<Vec<(Level, String)>> = Mutex::new(Vec::new());
 
 struct Capture;
@@ -34,7 +34,7 @@ fn capture() {
     });
 }
 
-/// The records that contain `part`, once there is one at `level`.
+/// Waits for a record at `level` that contains `part`, and returns every record that contains it.
 #[track_caller]
 fn records(level: Level, part: &str) -> Vec<(Level, String)> {
     let mut found = Vec::new();
@@ -45,7 +45,7 @@ fn records(level: Level, part: &str) -> Vec<(Level, String)> {
     found
 }
 
-/// Fails, or panics, with what the client sent.
+/// Fails or panics with the text that the client sent.
 struct Parrot;
 
 impl Adapter for Parrot {
@@ -65,7 +65,8 @@ fn parrots() -> (Served, Watch) {
     (serve(move || watched.around(Parrot)), watch)
 }
 
-/// How the log calls it: an address may be another's in the next test.
+/// Returns the client's name in the log. Another test may have a client with the same address, so the
+/// address alone does not tell them apart.
 fn name(client: &Client) -> String {
     format!("client {} from {}", client.id(), client.remote())
 }
@@ -80,7 +81,7 @@ fn what_a_client_sent_is_escaped_in_the_log() {
         let peer = served.connect();
         let client = name(&next(&watch.opened));
         peer.send(text);
-        // What the application shows of the reason is escaped as well.
+        // The reason that the adapter has sent is escaped too.
         assert!(!peer.read_to_end().iter().any(u8::is_ascii_control));
         let found = records(level, &client);
         let (_, said) = found.iter().find(|record| record.0 == level).unwrap();
@@ -91,7 +92,7 @@ fn what_a_client_sent_is_escaped_in_the_log() {
 }
 
 #[test]
-fn an_error_is_a_warning_a_panic_an_error_and_a_departure_neither() {
+fn an_error_is_logged_at_warn_a_panic_at_error_and_a_departure_at_debug() {
     capture();
     let (served, watch) = parrots();
     let highest = |part: &str, level| records(level, part).into_iter().map(|record| record.0).min().unwrap();
@@ -118,7 +119,7 @@ fn an_error_is_a_warning_a_panic_an_error_and_a_departure_neither() {
         }
         served.wait_until_empty();
     }
-    // By then all of it is there.
+    // When the stop has returned, every record has been logged.
     served.stop().unwrap();
     for client in departed {
         let found = records(Level::Debug, &client);
@@ -143,7 +144,7 @@ fn clients_that_wait_for_a_place_are_one_warning() {
         thread::sleep(Duration::from_millis(5));
     }
     next(&watch.opened);
-    // By then all of them are there.
+    // When the stop has returned, every record has been logged.
     served.stop().unwrap();
     let warnings = records(Level::Warn, &name);
     let warnings: Vec<_> = warnings.into_iter().filter(|record| record.0 == Level::Warn).collect();
@@ -154,10 +155,10 @@ fn clients_that_wait_for_a_place_are_one_warning() {
 #[test]
 fn an_address_that_is_left_out_is_a_warning_that_names_it() {
     capture();
-    // Of TEST-NET-2, which is nobody's (RFC 5737), one that no other test tries.
+    // The second address is from TEST-NET-2, so no computer has it (RFC 5737). No other test uses it.
     let addresses: [SocketAddr; 2] = ["127.0.0.1:0".parse().unwrap(), "198.51.100.7:0".parse().unwrap()];
     let machine = Machine::new();
-    // Alone it is an error, and no warning.
+    // If it is the only address, the result is an error, and no warning.
     machine.prepare_tcp_server(addresses[1], || Echo).unwrap_err();
     let server = machine.prepare_tcp_server(&addresses[..], || Echo).unwrap();
     assert_eq!(server.local_addrs(), [server.local_addr()]);
@@ -172,7 +173,7 @@ fn an_interval_on_a_machine_that_has_stopped_is_no_error() {
     let machine = Machine::new();
     machine.stop();
     assert!(machine.prepare_interval(Duration::from_secs(1), |_| ()).is_stopped());
-    // What was said before is there by then.
+    // Records keep their order, so an earlier record has been logged by then.
     let served = serve(|| Echo);
     records(Level::Info, &served.server.name());
     let said = RECORDS.lock();
@@ -181,7 +182,7 @@ fn an_interval_on_a_machine_that_has_stopped_is_no_error() {
 }
 
 #[test]
-fn a_start_and_a_stop_are_told() {
+fn the_start_and_the_stop_of_a_server_are_logged() {
     capture();
     let served = serve(|| Echo);
     let name = served.server.name();
