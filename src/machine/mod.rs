@@ -101,6 +101,8 @@ impl Machine {
         } else {
             self.shared.unregister(state.id());
             state.close_listeners();
+            // The thread in `run` does not know this server any more, so nothing else ends its clients.
+            state.end_clients();
         }
         // A server that has started no thread has ended when this drops.
         drop(guard);

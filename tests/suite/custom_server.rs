@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use backport::{Control, Machine, Server};
+use backport::{Control, Machine, Server, TcpServer};
 use crossbeam_channel::{bounded, select, unbounded, Receiver, Sender};
 
-use crate::support::{eventually, in_time, next, nothing};
+use crate::support::{eventually, in_time, next, nothing, serve, Echo, Peer};
 
 /// A server from a closure.
 struct Custom<F>(F);
@@ -175,4 +175,20 @@ fn a_server_is_prepared_on_a_machine_that_runs() {
     first.0.send(6).unwrap();
     assert_eq!(next(&first.1), 12);
     in_time("the machine stops", || running.stop()).unwrap();
+}
+
+#[test]
+fn a_server_that_fails_to_prepare_leaves_no_client_behind() {
+    let served = serve(|| Echo);
+    let (sender, peers) = unbounded();
+    let prepared = served.machine().prepare(Custom(move |control: Control| -> io::Result<()> {
+        let server = TcpServer::new("127.0.0.1:0", || Echo).prepare(control)?;
+        let peer = Peer::connect(server.local_addr());
+        peer.assert_echo(b"served already");
+        sender.send(peer).unwrap();
+        Err(io::Error::other("on purpose"))
+    }));
+    assert_eq!(prepared.unwrap_err().to_string(), "on purpose");
+    next(&peers).wait_for_end();
+    served.stop().unwrap();
 }
