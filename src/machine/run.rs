@@ -186,8 +186,9 @@ impl ControlThread<'_> {
             Event::Stop | Event::StopNow => {}
             Event::StopServer(id) => self.close_listeners(id),
             Event::ServerFailed(id, source) => {
-                let name = self.shared.server(id).map(|server| server.name()).unwrap_or_default();
-                self.failure.get_or_insert(Error::Server { name, source });
+                // A server whose `prepare` has failed is not in the registry.
+                let Some(server) = self.shared.server(id) else { return };
+                self.failure.get_or_insert(Error::Server { name: server.name(), source });
                 self.close_listeners(id);
             }
             Event::ListenersClosed(id) => {
@@ -233,4 +234,23 @@ fn release_servers(shared: &MachineShared) {
     registry.stage = Stage::Stopped;
     registry.servers.clear();
     stats.iter().for_each(|stats| registry.past.add(stats));
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_of_a_server_that_could_not_be_prepared_is_no_failure_of_the_machine() {
+        let shared = MachineShared::new();
+        let events = shared.receiver.lock().take().expect("nobody has taken it");
+        let mut control = ControlThread::new(&shared, events);
+        let (server, guard) = shared.register("test".to_owned()).expect("the machine is not stopping");
+        // What a failed `prepare` does.
+        shared.unregister(server.id());
+        server.close_listeners();
+        drop(guard);
+        control.react(Event::ServerFailed(server.id(), std::io::ErrorKind::InvalidInput.into()));
+        assert!(control.failure.is_none(), "{:?}", control.failure);
+    }
 }
