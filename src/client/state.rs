@@ -153,18 +153,20 @@ impl ClientShared {
         if remote != self.accepted_from {
             self.upgraded_from.get_or_init(|| Box::new(remote));
         }
-        let mut state = self.state.lock();
-        state.transport = Some(Arc::clone(&transport));
-        if state.output == Output::HeldBack {
-            state.output = Output::Open;
-            return;
-        }
-        let aborted = state.is_aborted();
-        drop(state);
-        if aborted {
-            transport.abort();
-        } else {
-            transport.interrupt(Grace::Skip);
+        let (previous, output) = {
+            let mut state = self.state.lock();
+            let previous = state.transport.replace(Arc::clone(&transport));
+            if state.output == Output::HeldBack {
+                state.output = Output::Open;
+            }
+            (previous, state.output)
+        };
+        // Not under the lock: the drop of a transport closes its descriptor and needs the reactor's lock.
+        drop(previous);
+        match output {
+            Output::Open => {}
+            Output::Aborted => transport.abort(),
+            _ => transport.interrupt(Grace::Skip),
         }
     }
 
