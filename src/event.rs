@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `Stop` | `Machine::stop`, `Backport::stop`, the signal thread, the drop of the last handle | the first one begins the graceful stop; later ones act like `StopNow` |
 //! | `StopNow` | `Machine::stop_now` | the stop begins if it has not, and sockets are aborted |
-//! | `StopServer` | `ServerHandle::stop`, `Control::stop`, a listener that closes by itself | the server's listeners close |
+//! | `StopServer` | `ServerHandle::stop`, `Control::stop`, a listener that closes by itself | the server's listeners close; without a listener, its clients are closed |
 //! | `ServerFailed` | an acceptor whose listener is unusable | the failure is the error of `run`, and the server's listeners close |
 //! | `ListenersClosed` | the last listener of a server | the server's clients are closed |
 //! | `ServerEnded` | the last thread or client of a server | the server leaves the machine; the last one stops the machine |

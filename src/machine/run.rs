@@ -246,7 +246,7 @@ mod tests {
         let events = shared.receiver.lock().take().expect("nobody has taken it");
         let mut control = ControlThread::new(&shared, events);
         let (server, guard) = shared.register("test".to_owned()).expect("the machine is not stopping");
-        // What a failed `prepare` does.
+        // A failed `prepare` does the same.
         shared.unregister(server.id());
         server.close_listeners();
         drop(guard);

@@ -63,7 +63,8 @@ impl Control {
 
     /// Returns a receiver that disconnects when the server is asked to stop. Nothing is ever sent.
     ///
-    /// It serves in a `select!`, or in a `recv` that waits for nothing else.
+    /// It serves in a `select!`, or in a `recv` that waits for nothing else. If the machine does not run yet,
+    /// the receiver disconnects when it does.
     #[must_use]
     pub fn stopping(&self) -> Receiver<()> {
         self.state.stopping()
@@ -75,11 +76,12 @@ impl Control {
         self.state.is_stopping()
     }
 
-    /// Calls `f` once, when the server is asked to stop or has ended. Calls it at once if the server is
-    /// stopping already.
+    /// Calls `f` once, when the server is asked to stop or has ended. If `f` comes too late for that, calls it
+    /// at once.
     ///
     /// Use it to wake a thread of the server: shut down the socket, or wake the poll, in which it blocks.
-    /// `f` runs on the thread that is in [`Machine::run`](crate::Machine::run), and must not block.
+    /// `f` runs on the thread that is in [`Machine::run`](crate::Machine::run), and must not block. If the
+    /// machine never runs, `f` runs on the thread that stops or drops it.
     pub fn on_stop(&self, f: impl FnOnce() + Send + 'static) {
         self.state.on_stop(f);
     }

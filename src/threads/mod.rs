@@ -4,6 +4,9 @@
 //! its end is a thread-local itself. The standard library registers it first and so drops it last. Therefore
 //! a destructor that hangs is seen, and a slow one delays no other thread.
 //!
+//! Targets without native thread-locals, such as `windows-gnu`, drop them in another order. A thread-local that
+//! the process has used before its first machine is dropped after the guard there, and a join waits for it.
+//!
 //! An ended thread is joined by the next thread that starts or ends, and at the stop by the thread in
 //! `run`. This join waits only for the system, never for user code.
 

@@ -6,7 +6,9 @@
 //!
 //! **Read grace.** A read blocks in the system call itself, without a timeout, as in a hand-written
 //! loop. A question for readiness would cost a second system call. A timeout would cost a kernel timer, which
-//! is 4 % of a small message. (Outside of Linux the second call is needed, see [`socket`].) Another thread can end such a wait only by shutting the read side down, and that has a price. Once our own
+//! is 4 % of a small message. (Outside of Linux the second call is needed, see [`socket`].)
+//!
+//! Another thread can end such a wait only by shutting the read side down, and that has a price. Once our own
 //! end of output is sent too, Linux answers later data of the peer with RST (`tcp_rcv_state_process`;
 //! RFC 1122, 4.2.2.13), and RST destroys the output that has not reached the peer yet. Therefore an
 //! interrupt first grants the reader [`READ_GRACE`](crate::reactor::READ_GRACE) if output may still be
