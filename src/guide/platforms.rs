@@ -23,6 +23,9 @@
 //! No safe call wakes a thread that is blocked in a read there. That is why the threads
 //! of waiting clients wake up by themselves. On the other systems nothing polls.
 //!
+//! When a thread ends there, the system holds a lock while the destructors of thread-locals run. Therefore they
+//! run one after another. A destructor that hangs keeps all threads of the process from starting and ending.
+//!
 //! # Other differences
 //!
 //! - OpenBSD knows only a system-wide interval between keepalive probes. Elsewhere it is 15 s, or

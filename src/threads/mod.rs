@@ -1,11 +1,9 @@
 //! The threads of a machine: deferred until it runs, named, counted, and joined at its end.
 //!
 //! A thread counts as ended when the destructors of its thread-locals have run, too: the guard that reports
-//! its end is a thread-local itself. The standard library registers it first and so drops it last. Therefore
-//! a destructor that hangs is seen, and a slow one delays no other thread.
-//!
-//! Targets without native thread-locals, such as `windows-gnu`, drop them in another order. A thread-local that
-//! the process has used before its first machine is dropped after the guard there, and a join waits for it.
+//! its end is a thread-local itself, and is dropped last ([`LAST`]). Therefore a destructor that hangs is seen,
+//! and a slow one delays no other thread. On Windows it does, because the system runs destructors under one
+//! lock, which every thread needs to start and to end.
 //!
 //! An ended thread is joined by the next thread that starts or ends, and at the stop by the thread in
 //! `run`. This join waits only for the system, never for user code.
@@ -56,8 +54,24 @@ struct Deferred {
 }
 
 thread_local! {
-    /// The guard of the thread. Set as its first action, so that it is dropped after all other thread-locals.
-    static END: RefCell<Option<End>> = const { RefCell::new(None) };
+    /// Set as the first action of a thread. Most systems drop thread-locals in the reverse order of their
+    /// first use in the thread, so this is the last one there.
+    static FIRST: RefCell<Option<Relay>> = const { RefCell::new(None) };
+    /// The guard of a thread whose thread-locals are dropped. Set by the drop of `FIRST`.
+    ///
+    /// `windows-gnu` drops thread-locals in rounds, and those that the process has used last come first in
+    /// each. This one is used after `FIRST`, so it is dropped in a later round than all the others.
+    static LAST: RefCell<Option<End>> = const { RefCell::new(None) };
+}
+
+/// Moves the guard of a thread to [`LAST`].
+struct Relay(Option<End>);
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let end = self.0.take();
+        LAST.with(|slot| *slot.borrow_mut() = end);
+    }
 }
 
 impl Threads {
@@ -180,7 +194,7 @@ impl Threads {
         // If the thread cannot be started, the guard drops with this closure.
         let handle = builder.spawn(move || {
             let threads = Arc::clone(&end.threads);
-            END.with(|slot| *slot.borrow_mut() = Some(end));
+            FIRST.with(|slot| *slot.borrow_mut() = Some(Relay(Some(end))));
             if let Err(message) = catch_panic(job) {
                 error!("a thread panicked: {}", Escaped(message));
             }
@@ -319,6 +333,27 @@ mod tests {
         go.send(()).unwrap();
         ended.recv_timeout(LONG).unwrap();
         assert!(threads.join().is_empty());
+    }
+
+    /// On `windows-gnu` the thread-local is older only if no test has started a thread before.
+    #[test]
+    fn a_thread_local_that_is_older_than_the_threads_is_dropped_before_their_end() {
+        at_thread_end(|| ());
+        let threads = Threads::new();
+        threads.open().unwrap();
+        let ((go, wait), (sender, drops)) = (bounded::<()>(0), bounded(1));
+        let job = move || {
+            at_thread_end(move || {
+                sender.send(()).unwrap();
+                // An error means that the test has failed.
+                wait.recv_timeout(LONG).unwrap_or_default();
+            });
+        };
+        threads.spawn("slow".to_owned(), None, job).unwrap();
+        drops.recv_timeout(LONG).unwrap();
+        assert_eq!(threads.count(), 1);
+        go.send(()).unwrap();
+        close(&threads).recv_timeout(LONG).unwrap();
     }
 
     #[test]
