@@ -5,8 +5,9 @@
 //! and a slow one delays no other thread. On Windows it does, because the system runs destructors under one
 //! lock, which every thread needs to start and to end.
 //!
-//! An ended thread is joined by the next thread that starts or ends, and at the stop by the thread in
-//! `run`. This join waits only for the system, never for user code.
+//! Ended threads are joined when the next thread starts, when a worker leaves the pool, and at the stop by the
+//! thread in `run`. A join waits only for the system, never for user code. An ending thread joins no other: in a
+//! stop of thousands of clients, such joins would compete with the ends of the other threads.
 
 pub(crate) mod pool;
 
@@ -20,6 +21,10 @@ use crate::logging::{error, Escaped};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::thread::{Builder, JoinHandle};
 use crate::sync::{thread_local, Mutex};
+
+/// A thread that starts another one leaves this many ended threads unjoined. The system may still be busy with
+/// the newest ones, and the acceptor must not wait for it.
+const NEWEST: usize = 16;
 
 /// The threads of one machine.
 pub(crate) struct Threads {
@@ -169,7 +174,7 @@ impl Threads {
 
     /// Joins every thread that has ended, and returns the names of the others.
     pub(crate) fn join(&self) -> Vec<String> {
-        self.join_ended();
+        self.join_ended(0);
         let table = self.table.lock();
         table.live.values().map(|live| name(live.as_ref())).collect()
     }
@@ -184,7 +189,7 @@ impl Threads {
     }
 
     fn start(self: &Arc<Self>, deferred: Deferred, end: End) -> io::Result<()> {
-        self.join_ended();
+        self.join_ended(NEWEST);
         let Deferred { name, stack, job } = deferred;
         let id = end.id;
         let mut builder = Builder::new().name(name);
@@ -193,12 +198,10 @@ impl Threads {
         }
         // If the thread cannot be started, the guard drops with this closure.
         let handle = builder.spawn(move || {
-            let threads = Arc::clone(&end.threads);
             FIRST.with(|slot| *slot.borrow_mut() = Some(Relay(Some(end))));
             if let Err(message) = catch_panic(job) {
                 error!("a thread panicked: {}", Escaped(message));
             }
-            threads.join_ended();
         })?;
         let mut table = self.table.lock();
         match table.live.get_mut(&id) {
@@ -209,9 +212,12 @@ impl Threads {
         Ok(())
     }
 
-    /// Joins the threads that have ended.
-    fn join_ended(&self) {
-        let ended = std::mem::take(&mut self.table.lock().ended);
+    /// Joins the threads that have ended, except the last `kept` of them.
+    pub(super) fn join_ended(&self, kept: usize) {
+        let ended: Vec<_> = {
+            let ended = &mut self.table.lock().ended;
+            ended.drain(..ended.len().saturating_sub(kept)).collect()
+        };
         for handle in ended {
             // A panic was caught within the thread, so none is passed on here.
             if handle.join().is_err() {

@@ -99,9 +99,13 @@ impl Pool {
             // next client finds a worker, and there are never more workers than permits.
             let parked = self.park(stack);
             drop(job);
-            match parked.then(|| self.next(stack, assignments)).flatten() {
+            if !parked {
+                return;
+            }
+            match self.next(stack, assignments) {
                 Some(next) => job = next,
-                None => return,
+                // The last workers of a burst leave here, long after the others have ended.
+                None => return self.threads.join_ended(0),
             }
         }
     }
