@@ -2,8 +2,8 @@
 //!
 //! # TCP
 //!
-//! [`Machine::prepare_tcp_server`] listens on every address that a name resolves to, on one port. To change
-//! [settings](super::limits), use [`TcpServer`]. It can also [take a
+//! [`Machine::prepare_tcp_server`] listens on every address that a name resolves to, on one port.
+//! [`TcpServer`] has a method for each [setting](super::limits). It can also [take a
 //! listener](crate::TcpServer::from_listener) that is already bound.
 //!
 //! ```

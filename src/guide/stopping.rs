@@ -1,4 +1,4 @@
-//! Stopping: what causes a stop, which steps it takes, and how long it takes.
+//! Stopping: the causes of a stop, its steps and its duration.
 //!
 //! # What starts a stop
 //!
