@@ -1,11 +1,12 @@
-//! The threads of a machine: deferred until it runs, named, counted, and joined at its end.
+//! The threads of a machine. They are deferred until the machine runs, named, counted, and joined when it
+//! stops.
 //!
-//! A thread counts as ended when the destructors of its thread-locals have run, too: the guard that reports
-//! its end is a thread-local itself. The standard library registers it first and so drops it last. Therefore
-//! a destructor that hangs is seen, and a slow one delays no other thread.
+//! A thread counts as ended only after the destructors of its thread-locals have run. The guard that reports
+//! its end is a thread-local itself. It is registered first, so the standard library drops it last. Therefore
+//! a destructor that hangs is noticed, and a slow destructor delays no other thread.
 //!
-//! An ended thread is joined by the next thread that starts or ends, and at the stop by the thread in
-//! `run`. This join waits only for the system, never for user code.
+//! A thread that has ended is joined by the next thread that starts or ends. At the stop it is joined by the
+//! thread in `run`. Such a join waits only for the operating system, never for user code.
 
 pub(crate) mod pool;
 
@@ -23,8 +24,8 @@ use crate::sync::{thread_local, Mutex};
 /// The threads of one machine.
 pub(crate) struct Threads {
     table: Mutex<ThreadTable>,
-    /// No thread is started any more. Set by `close`, read by threads that decide whether to wait for more
-    /// work.
+    /// `true` if no more threads are started. Set by `close`, and read by threads that decide whether to wait
+    /// for more work.
     closed: AtomicBool,
 }
 
@@ -32,17 +33,17 @@ pub(crate) struct Threads {
 struct ThreadTable {
     stage: ThreadStage,
     next: u64,
-    /// The running threads. The starter sets the handle as soon as it has it.
+    /// The running threads. A handle is set as soon as the start has returned it.
     live: BTreeMap<u64, Option<JoinHandle<()>>>,
     /// The threads that have ended and are not joined yet.
     ended: Vec<JoinHandle<()>>,
 }
 
 enum ThreadStage {
-    /// The machine does not run yet. These threads start when it does.
+    /// The machine does not run yet. These threads start when it runs.
     Prepared(Vec<Deferred>),
     Running,
-    /// Nothing is started any more. Holds the function to call when the last thread has ended, until then.
+    /// No more threads are started. Holds the function to call when the last thread has ended.
     Closed(Option<Box<dyn FnOnce() + Send>>),
 }
 
@@ -71,7 +72,7 @@ impl Threads {
     /// Starts a thread, or defers it until [`Threads::open`].
     ///
     /// # Errors
-    /// If the thread cannot be started, and after [`Threads::close`].
+    /// Returns an error if the thread cannot be started, and after [`Threads::close`].
     pub(crate) fn spawn(
         self: &Arc<Self>,
         name: String,
@@ -99,7 +100,7 @@ impl Threads {
     /// Starts the deferred threads. From now on `spawn` starts a thread at once.
     ///
     /// # Errors
-    /// The name of the thread that could not be started, and the error of the system.
+    /// Returns the name of the thread that could not be started, and the error of the operating system.
     pub(crate) fn open(self: &Arc<Self>) -> Result<(), (String, io::Error)> {
         let list: Vec<(Deferred, End)> = {
             let mut table = self.table.lock();
@@ -115,8 +116,8 @@ impl Threads {
         Ok(())
     }
 
-    /// Starts no more threads and drops the deferred ones. Calls `ended` when no thread is left, which may
-    /// be now. A second call does nothing.
+    /// Refuses to start more threads from now on, and drops the deferred threads. Calls `ended` when no
+    /// thread is left, which may be at once. A second call does nothing.
     pub(crate) fn close(&self, ended: impl FnOnce() + Send + 'static) {
         let (stage, ended) = {
             let mut table = self.table.lock();
@@ -127,12 +128,12 @@ impl Threads {
             let stage = std::mem::replace(&mut table.stage, ThreadStage::Closed(Some(Box::new(ended))));
             (stage, table.take_ended_call())
         };
-        // Deferred threads hold listeners and user code. They are dropped outside of the lock and one by one,
-        // because a second panic during the unwinding of a first ends the process.
+        // Deferred threads hold listeners and user code. They are dropped without the lock and one by one,
+        // because a second panic during the unwinding of a first would end the process.
         let deferred = if let ThreadStage::Prepared(list) = stage { list } else { Vec::new() };
         for deferred in deferred {
             if let Err(message) = catch_panic(move || drop(deferred)) {
-                error!("a panic in the drop of a thread that never ran: {}", Escaped(message));
+                error!("a panic while a thread that never ran was dropped: {}", Escaped(message));
             }
         }
         if let Some(ended) = ended {
@@ -140,7 +141,7 @@ impl Threads {
         }
     }
 
-    /// Returns whether no thread is started any more.
+    /// Returns `true` if no more threads are started.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
@@ -150,7 +151,7 @@ impl Threads {
         self.table.lock().live.len()
     }
 
-    /// Joins every thread that has ended, and returns the names of the others.
+    /// Joins every thread that has ended, and returns the names of the threads that have not.
     pub(crate) fn join(&self) -> Vec<String> {
         self.join_ended();
         let table = self.table.lock();
@@ -158,7 +159,7 @@ impl Threads {
     }
 
     /// Counts a thread that is about to start. The caller still holds the lock under which the start was
-    /// allowed: after a `close` in between, the last thread could have been taken for ended.
+    /// allowed. Otherwise a `close` could come in between and find that the last thread has ended.
     fn register(self: &Arc<Self>, table: &mut ThreadTable) -> End {
         let id = table.next;
         table.next += 1;
@@ -196,9 +197,9 @@ impl Threads {
     fn join_ended(&self) {
         let ended = std::mem::take(&mut self.table.lock().ended);
         for handle in ended {
-            // A panic was caught within the thread, so none is passed on here.
+            // Panics are caught within the thread, so the join should not return any.
             if handle.join().is_err() {
-                error!("a thread ended in a panic that nobody has caught");
+                error!("a thread ended with an uncaught panic");
             }
         }
     }
@@ -225,7 +226,7 @@ impl Drop for End {
 }
 
 impl ThreadTable {
-    /// Takes the function to call if the last thread has ended.
+    /// If the last thread has ended, takes the function to call.
     fn take_ended_call(&mut self) -> Option<Box<dyn FnOnce() + Send>> {
         match &mut self.stage {
             ThreadStage::Closed(ended) if self.live.is_empty() => ended.take(),
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_destructor_that_hangs_delays_no_other_thread_and_is_seen() {
+    fn a_destructor_that_hangs_is_noticed_and_delays_no_other_thread() {
         let threads = Threads::new();
         threads.open().unwrap();
         let (go, wait) = bounded::<()>(0);
