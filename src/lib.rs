@@ -66,7 +66,7 @@
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
-#![cfg_attr(all(test, shuttle), allow(dead_code, reason = "the interleaving tests use only a part of the code"))]
+#![cfg_attr(all(test, shuttle), allow(dead_code, reason = "the tests use only a part of it"))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, clippy::exit))]
 
 mod adapter;

@@ -111,7 +111,7 @@ impl Flush for ClientShared {
     fn flush(&self) {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        // The active writer or the last cork sends the backlog, and requests a flush for what remains.
+        // The active writer or the last cork sends the backlog, and requests a flush for the rest.
         if state.writer_active || state.corks > 0 || state.is_aborted() {
             state.flush_requested = false;
             return;

@@ -62,7 +62,7 @@ impl Framing for Delimited {
                 payload.ends_with(head) && delimiter.starts_with(tail)
             });
         if found {
-            return Err(unframable("it contains the delimiter, or would contain it once the delimiter is added"));
+            return Err(unframable("it contains the delimiter, or would after the delimiter is added"));
         }
         if payload.len() > self.limit {
             return Err(unframable(FrameError::TooLong { limit: self.limit }));

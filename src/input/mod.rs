@@ -34,8 +34,8 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// [`BufRead`], such as `read_line`, `read_exact` and `lines`. It can be passed to every function that takes
 /// a reader. All of these may be mixed, because none of them consumes more than it returns.
 ///
-/// `read_line` has no limit for the length of a line. To limit it, use `input.take(limit).read_line(…)` or
-/// `input.frame(&mut Lines::default())`.
+/// `read_line` has no limit for the length of a line. Use `input.take(limit).read_line(…)` or
+/// `input.frame(&mut Lines::default())` to set a limit.
 pub struct Input {
     client: Client,
     transport: Arc<dyn Transport>,

@@ -99,7 +99,7 @@ impl LogThread {
             self.changed.notify_all();
             return;
         }
-        // The thread is never joined, because thread-local destructors of the logger run at its end and may block.
+        // The thread is never joined, because the logger's thread-local destructors may block at its end.
         let thread = Builder::new().name("backport-log".to_owned());
         if thread.spawn(|| self.run(self.lock(), self.idle)).is_err() {
             self.run(state, Duration::ZERO);
@@ -156,7 +156,7 @@ impl LogThread {
         self.changed.notify_all();
     }
 
-    /// Locks the state. In a forked process, the state is first replaced by a new one. Such a process has
+    /// Locks the state. In a forked process, the state is first replaced by a new one. The forked process has
     /// none of its parent's threads, and the parent logs the records that are in the queue.
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code that holds this lock panics.

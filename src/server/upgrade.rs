@@ -1,8 +1,8 @@
 //! Upgrades: steps between the registration of a client and its `opening`, such as a handshake.
 //!
 //! An upgrade reads and writes through the transport that it gets, and returns the transport to use from then
-//! on. Until the last upgrade has finished, no other thread can write to the client. To add an upgrade, write
-//! a new file with an implementation of [`Upgrade`]. The server that uses it passes it to its sessions.
+//! on. Until the last upgrade has finished, no other thread can write to the client. A new upgrade is a new
+//! file with an implementation of [`Upgrade`]. The server that uses it passes it to its sessions.
 
 use std::io;
 use std::sync::Arc;

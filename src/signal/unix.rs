@@ -1,8 +1,8 @@
 //! SIGINT, SIGTERM and SIGHUP on Unix.
 //!
-//! `ctrlc` catches SIGINT and reports an error if the program already handles it. `signal-hook` catches
-//! SIGTERM and SIGHUP. `ctrlc` cannot be used for them, because it does not say which signal came, and
-//! because it would also catch a SIGHUP that `nohup` has set to be ignored.
+//! SIGINT is caught with `ctrlc`, which reports an error if the program already handles SIGINT. SIGTERM and
+//! SIGHUP are caught with `signal-hook`. For them, `ctrlc` is not suitable. It does not say which signal
+//! came, and it would also catch a SIGHUP that `nohup` has set to be ignored.
 
 use std::fs;
 use std::io;

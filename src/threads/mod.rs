@@ -6,7 +6,7 @@
 //! a destructor that hangs is noticed, and a slow destructor delays no other thread.
 //!
 //! A thread that has ended is joined by the next thread that starts or ends. At the stop it is joined by the
-//! thread in `run`. Such a join waits only for the operating system, never for user code.
+//! thread in `run`. This join waits only for the operating system, never for user code.
 
 pub(crate) mod pool;
 

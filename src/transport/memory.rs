@@ -1,4 +1,4 @@
-//! The transport over memory, for tests. It has two bounded pipes, whose other ends belong to the test.
+//! The transport over memory, for tests. It has two bounded pipes. Their other ends belong to the test.
 //!
 //! The pipe to the server keeps the boundaries of the test's writes, so each write arrives in one read.
 //! Therefore a test can split its bytes in any way.

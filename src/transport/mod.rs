@@ -114,7 +114,7 @@ pub(crate) enum Grace {
     Give,
 }
 
-/// What is known about the output of a closing connection, and how long the closing may take.
+/// The state of the output of a closing connection, and the time limits of the closing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Linger {
     /// Something was written within the last second, so the peer may not have received it yet.

@@ -114,7 +114,7 @@ impl SocketTransport {
     /// Waits until the socket is ready for `events`, but for at most `limit`, and returns its readiness. The
     /// result is empty if the limit has passed or if a signal came first.
     pub(super) fn wait(&self, events: PollFlags, limit: Option<Duration>) -> rustix::io::Result<PollFlags> {
-        /// Some systems take the limit of poll(2) as an `int` of milliseconds, whose maximum is 24 days.
+        /// Some systems take the limit of poll(2) as an `int` of milliseconds, so the maximum is 24 days.
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let limit = limit.and_then(|limit| Timespec::try_from(limit.min(DAY)).ok());
         let mut polled = [PollFd::new(&self.socket, events)];
