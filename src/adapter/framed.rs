@@ -248,7 +248,7 @@ mod tests {
         (adapter.framed(Lines::default()), received)
     }
 
-    /// Runs `f` on a thread of its own.
+    /// Runs `f` on another thread.
     fn elsewhere<T: Send>(f: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| scope.spawn(f).join().expect("it does not panic"))
     }
@@ -311,7 +311,7 @@ mod tests {
         assert!(framed.deadline.is_some());
         let early = Some(Instant::now());
         framed.deadline = early;
-        framed.receiving(client, b"gun").expect("a line may go on so");
+        framed.receiving(client, b"gun").expect("a line may continue like this");
         assert_eq!(framed.deadline, early, "it is the same frame");
         framed.receiving(client, b"\nsecond").expect("these are lines");
         assert!(framed.deadline > early, "another frame has begun");

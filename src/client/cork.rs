@@ -28,7 +28,7 @@ impl Client {
     /// }
     /// # }
     /// ```
-    #[must_use = "the drop of the guard sends the gathered output"]
+    #[must_use = "dropping the guard sends the gathered output"]
     pub fn cork(&self) -> Corked<'_> {
         Corked::new(&self.shared)
     }
@@ -38,7 +38,7 @@ impl Client {
 ///
 /// When it is dropped, it writes the gathered output, which may block like a write. If that fails, the
 /// connection ends, and the error is only logged. Call [`flush`](Corked::flush) to get the error.
-#[must_use = "the drop of the guard sends the gathered output"]
+#[must_use = "dropping the guard sends the gathered output"]
 pub struct Corked<'a> {
     shared: &'a Arc<ClientShared>,
 }

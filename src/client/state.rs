@@ -85,15 +85,15 @@ pub(crate) struct ClientState {
 /// Which threads may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Output {
-    /// No thread yet: upgrades are under way, and only they use the transport.
+    /// No thread yet, because upgrades are running, and only they use the transport.
     HeldBack,
-    /// Every thread.
+    /// Every thread may write.
     Open,
-    /// No thread. Output that was accepted before is still delivered.
+    /// No thread may write. Output that was accepted before is still delivered.
     Refused,
-    /// Only this thread, which runs `closing`.
+    /// Only this thread may write, because it runs `closing`.
     ClosingOnly(ThreadId),
-    /// No thread, and accepted output is dropped.
+    /// No thread may write, and accepted output is dropped.
     Aborted,
 }
 

@@ -65,7 +65,7 @@
 //! # How long it takes
 //!
 //! A stop does not wait for clients that are silent or for intervals that are not due. Only two things can
-//! delay it: a peer that reads slowly, and a callback of yours that does not return.
+//! delay it: a peer that reads slowly, and one of your callbacks that does not return.
 //!
 //! Both have until the [drain timeout](crate::Machine::set_drain_timeout), which is 5 s by default. After
 //! that, the remaining connections are aborted. A second call of [`Machine::stop`] or a call of

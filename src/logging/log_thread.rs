@@ -282,7 +282,7 @@ mod tests {
             leave.send(()).unwrap();
             assert_eq!(said.recv_timeout(LONG).unwrap(), text);
         }
-        // The logger is not stuck any more.
+        // The logger is no longer stuck.
         log_thread.flush(LONG);
         assert!(!log_thread.lock().active);
     }

@@ -3,7 +3,7 @@
 //! - [`shared`] is the state that the handles share with the thread in `run`.
 //! - [`run`] is the code of that thread, which reads the [control channel](crate::event) and decides about
 //!   shutdown.
-//! - [`running`] is a machine that runs on a thread of its own.
+//! - [`running`] is a machine that runs on its own thread.
 
 mod run;
 pub(crate) mod running;

@@ -1,4 +1,4 @@
-//! A machine that runs on a thread of its own.
+//! [`Running`]: a machine that runs on its own thread.
 
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The acceptor: one thread for each address of a server. It accepts connections and hands each one to a
-//! session. It never runs user code.
+//! The acceptor: one thread for each address of a server. It accepts connections and passes each connection
+//! to a session. It never runs user code.
 //!
 //! It blocks in [`Listener::accept`] until a connection comes or the server stops. While the server is
 //! suspended or full, and during a back-off, it does not accept and waits until the server's state changes. A

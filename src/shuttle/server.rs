@@ -197,7 +197,7 @@ fn a_server_that_has_ended_gives_no_guard() {
     });
 }
 
-/// Two acceptors find no room and wait for a notification, while permits come free.
+/// Two acceptors find no room and wait for a notification, while permits are returned.
 #[test]
 fn acceptors_that_wait_for_room_are_woken() {
     explore(Time::Stands, || {
