@@ -119,7 +119,7 @@ fn errors_of_frames_say_what_is_wrong() {
     for (error, part) in [
         (FrameError::TooLong { limit: 70 }, "longer than the framing's limit of 70 bytes"),
         (FrameError::Truncated, "ended within a frame"),
-        (FrameError::TooSlow, "in time"),
+        (FrameError::TooSlow, "took too long"),
         (FrameError::Malformed("no colon".to_owned()), "no colon"),
     ] {
         assert!(error.to_string().contains(part), "{error}");
