@@ -1,4 +1,4 @@
-//! A chat room. The first line of a client is its nickname, and each further line goes to all clients.
+//! A chat room. The first line of a client is its nickname, and each later line is sent to all clients.
 //!
 //! Run it:      cargo run --example chat          (on another address: add localhost:9000)
 //! Talk to it:  nc localhost 8000                 in two terminals
@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use backport::{Adapter, Backport, Client, Closing, Input, Result, TcpHandle};
 
-/// The server that broadcasts. It is set when the server is prepared, before its first client.
+/// The server that broadcasts. It is set when the server is prepared, before the first client connects.
 type Room = Arc<OnceLock<TcpHandle>>;
 
 struct Member {

@@ -1,4 +1,4 @@
-//! Sends back all data that it gets, with a few words before it. Beside that it ticks once a second.
+//! Sends back all data that it gets, after the words "Client sent: ". It also prints a tick once a second.
 //!
 //! Run it:      cargo run --example echo          (on another address: add localhost:9000)
 //! Talk to it:  printf hi | nc -N localhost 8000

@@ -16,7 +16,7 @@ fn main() -> Result {
     let server = machine.prepare_tcp_server(address, || {
         backport::receiving(|client, data| Ok(client.write(data.to_ascii_uppercase())?))
     })?;
-    // This returns at once and handles no signals. Ctrl-C ends this program as it ends any other.
+    // This returns at once and handles no signals, so Ctrl-C ends this program as usual.
     let running = machine.start()?;
 
     println!("listening on {}; commands: list, kick, say …, quit", server.local_addr());
@@ -35,5 +35,5 @@ fn main() -> Result {
             },
         }
     }
-    running.stop() // It stops gracefully and waits. A drop of `running` would stop it too, and log an error.
+    running.stop() // Stops the machine and waits. Dropping `running` would do the same, but only log an error.
 }

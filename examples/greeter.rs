@@ -1,4 +1,4 @@
-//! A conversation in straight lines. The server asks, waits for the answer, and greets.
+//! A conversation in straight-line code. The server asks, waits for the answer, and greets.
 //!
 //! Run it:      cargo run --example greeter       (on another address: add localhost:9000)
 //! Talk to it:  nc localhost 8000
@@ -14,10 +14,11 @@ impl Adapter for Greeter {
     fn serving(&mut self, client: &Client, input: &mut Input) -> Result {
         client.write_line("What is your name?")?;
         let mut name = String::new();
-        // Strangers type the name. Without the limit, an endless line would take endless memory.
+        // The name comes from strangers. Without the limit, a line that never ends would take more and more
+        // memory.
         input.take(1024).read_line(&mut name)?;
         client.write_line(format!("Hello, {}!", name.trim()))?;
-        Ok(()) // Returning closes.
+        Ok(()) // The connection is closed when `serving` returns.
     }
 }
 

@@ -1,4 +1,4 @@
-//! The echo server on standard input and output. Its only client is the program that started it.
+//! An echo server on standard input and output. Its only client is the program that started it.
 //!
 //! Run it:      cargo run --example stdio_echo
 //! Talk to it:  type a line; or: printf hi | cargo run -q --example stdio_echo

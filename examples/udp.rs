@@ -1,4 +1,4 @@
-//! A server that the crate does not bring: it sends each UDP datagram back.
+//! A kind of server that the crate does not have: a UDP server, which sends each datagram back.
 //!
 //! Run it:      cargo run --example udp           (on another address: add 127.0.0.1:9000)
 //! Talk to it:  printf hi | nc -u -w 1 127.0.0.1 8000
@@ -19,8 +19,8 @@ impl Server for UdpEcho {
     fn prepare(self, control: Control) -> io::Result<()> {
         let (address, waker) = (self.socket.local_addr()?, self.socket.try_clone()?);
         control.set_name(format!("udp {address}"));
-        // A datagram to itself ends the wait of the thread in recv_from. Anyone can send such a datagram,
-        // so the loop asks is_stopping.
+        // The server wakes its thread from recv_from by sending a datagram to itself. Anyone can send such a
+        // datagram, so the loop checks is_stopping.
         control.on_stop(move || {
             if let Err(error) = waker.send_to(&[], address) {
                 log::error!("cannot wake the UDP server: {error}");
@@ -35,13 +35,14 @@ impl UdpEcho {
         let mut datagram = [0; 65_536];
         while !control.is_stopping() {
             let echoed = match self.socket.recv_from(&mut datagram) {
-                // The address of a sender can be forged. An answer to this server itself, or to another
-                // echo server on the same port, would be answered again and again.
+                // The address of a sender can be forged. If it is the address of this server or of another
+                // echo server, the two would answer each other forever. Therefore datagrams from this port
+                // number are ignored.
                 Ok((_, peer)) if peer.port() == port => continue,
                 Ok((size, peer)) => self.socket.send_to(&datagram[..size], peer),
                 Err(error) => Err(error),
             };
-            // The error belongs to one datagram or to one peer. The server goes on.
+            // The error is about one datagram or one peer. The server continues.
             if let Err(error) = echoed {
                 log::debug!("a datagram was lost: {error}");
             }

@@ -1,4 +1,4 @@
-//! [`Backport::run`]: one machine, its setup, and the signals that stop it.
+//! [`Backport::run`]: runs one machine with its setup, and stops it at a signal.
 
 use std::time::Duration;
 
@@ -9,40 +9,43 @@ use crate::logging::{self, debug, Escaped};
 use crate::machine::Machine;
 use crate::signal;
 
-/// Runs one machine and handles signals, for a program that is only a server.
+/// Runs one machine and handles signals. It is for a program that is only a server.
 ///
-/// A server inside another program uses a [`Machine`] directly, and so do tests.
+/// For a server inside another program and for tests, use a [`Machine`] directly.
 #[derive(Debug)]
 pub struct Backport;
 
-/// The time that the log gets after a setup that failed.
+/// How long to wait for the log after `setup` has failed.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// The machine that `Backport::run` runs. Written by `run`, read by `stop`.
 static CURRENT: Mutex<Option<Machine>> = Mutex::new(None);
 
 impl Backport {
-    /// Prepares a machine with `setup`, then runs it on this thread until it has stopped. [`Machine`] says
-    /// how it stops.
+    /// Prepares a machine with `setup`, then runs it on this thread until it has stopped. The documentation
+    /// of [`Machine`] describes how a machine stops.
     ///
-    /// The first SIGINT or SIGTERM stops the machine gracefully. On Linux a SIGHUP does it too, on Windows
-    /// Ctrl-C or Ctrl-Break. A second signal ends the process at once, with status 128 + the number of the
-    /// signal, 130 for SIGINT. A signal within a tenth of a second after the last one does not count as
-    /// the second. A SIGHUP that is ignored when this is called stays ignored, for example under `nohup`.
+    /// The first SIGINT or SIGTERM stops the machine gracefully. On Linux SIGHUP also stops it. On Windows,
+    /// Ctrl-C and Ctrl-Break stop it. A second signal ends the process at once, with the status 128 plus the
+    /// number of the signal, which is 130 for SIGINT. Signals that come within a tenth of a second of each
+    /// other count as one. If SIGHUP is ignored when this is called, for example under `nohup`, it stays
+    /// ignored.
     ///
-    /// After this has returned, a signal ends the process again. A signal within a tenth of a second after
-    /// the last one does it only after that time, so that the program can exit with a status of its own.
+    /// After this has returned, a signal ends the process as usual. There is one exception: a signal that
+    /// comes within a tenth of a second of the last one takes effect only after that time. Until then, the
+    /// program can exit with its own status.
     ///
-    /// Signals also count during `setup`. A machine that was stopped accepts no more servers, so `setup` often
-    /// fails then. In this case its error goes to the log at level debug, and this returns `Ok`.
+    /// A signal during `setup` also stops the machine. A stopped machine accepts no more servers, so `setup`
+    /// often fails then. In that case the error is logged at level debug, and this returns `Ok`.
     ///
     /// # Errors
-    /// - The error of `setup`, unchanged. Nothing is bound or running any more.
+    /// - The error of `setup`, unchanged. Everything that `setup` has prepared is dropped.
     /// - [`Error::HandlerTaken`](crate::Error::HandlerTaken) if the program already handles one of the
-    ///   signals. For SIGTERM, only Linux can tell. On other systems the program's handler is also called, and
-    ///   the machine stops.
+    ///   signals. A handler of SIGTERM is detected only on Linux. On other systems, a SIGTERM then calls the
+    ///   program's handler and also stops the machine.
     /// - [`Error::Signals`](crate::Error::Signals) if the handlers cannot be installed.
-    /// - [`Error::AlreadyRunning`](crate::Error::AlreadyRunning) if another thread is inside this function.
+    /// - [`Error::AlreadyRunning`](crate::Error::AlreadyRunning) if another thread is already in this
+    ///   function.
     /// - The errors of [`Machine::run`].
     pub fn run(setup: impl FnOnce(&Machine) -> Result) -> Result {
         let machine = Machine::new();
@@ -53,7 +56,7 @@ impl Backport {
         let never_ran = prepared.is_err();
         let result = match prepared {
             Ok(()) => machine.run(),
-            // It has nearly always failed because the machine accepts no more servers.
+            // The setup has nearly always failed because the machine accepts no more servers.
             Err(error) if watching.is_signalled() => {
                 debug!("the setup failed after the signal: {}", Escaped(error));
                 Ok(())
@@ -72,7 +75,8 @@ impl Backport {
         result
     }
 
-    /// Stops the machine that [`Backport::run`] is running, if any, like [`Machine::stop`]. Returns at once.
+    /// Stops the machine of [`Backport::run`] in the same way as [`Machine::stop`], if one is running.
+    /// Returns at once.
     pub fn stop() {
         let current = CURRENT.lock().clone();
         if let Some(machine) = current {
@@ -81,7 +85,7 @@ impl Backport {
     }
 }
 
-/// A guard: a machine is the current one until it drops.
+/// A guard. Its machine is the current machine until the guard drops.
 struct Current;
 
 impl Current {

@@ -3,15 +3,15 @@
 use std::any::Any;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-/// Runs `f`. Returns the message of a panic as the error.
+/// Runs `f`. If `f` panics, returns the message of the panic as the error.
 ///
-/// `AssertUnwindSafe` is right because the crate does not rely on values that a panic has left half done. After
-/// a panic of an adapter it only calls `closing` and the drop, each through `catch_panic` again.
+/// `AssertUnwindSafe` is right because the crate does not rely on values that a panic has left half changed.
+/// After a panic of an adapter it only calls `closing` and drops the adapter, each in another `catch_panic`.
 pub(crate) fn catch_panic<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(f)).map_err(message)
 }
 
-/// Returns the message of a panic. The drop of the payload is user code too, and may panic again.
+/// Returns the message of a panic. Dropping the payload also runs user code, which may panic again.
 fn message(payload: Box<dyn Any + Send>) -> String {
     let message = if let Some(text) = payload.downcast_ref::<&str>() {
         (*text).to_owned()
@@ -21,7 +21,7 @@ fn message(payload: Box<dyn Any + Send>) -> String {
         "a payload that is not a string".to_owned()
     };
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        // The drop of the second payload may panic too, and so on. It is leaked to end that.
+        // Dropping the second payload may panic too, and so on. Therefore it is leaked.
         std::mem::forget(second);
     }
     message

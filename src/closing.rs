@@ -1,4 +1,4 @@
-//! The reason why a client's connection ended. The client's thread makes it for `Adapter::closing`.
+//! The reason why a client's connection ended. The client's thread creates it for `Adapter::closing`.
 
 use std::fmt;
 use std::io;
@@ -8,9 +8,9 @@ use crate::logging::Escaped;
 
 /// The reason why a client's connection ended, for [`Adapter::closing`](crate::Adapter::closing).
 ///
-/// The first reason counts. If the server closes a client and the client then resets the connection, the
-/// reason is [`ByServer`](Closing::ByServer). Only an error of the adapter and a panic replace an
-/// earlier reason, because they must not be lost.
+/// The first reason counts. For example, if the server closes a client and the peer then resets the
+/// connection, the reason is [`ByServer`](Closing::ByServer). Only an error or a panic of the adapter
+/// replaces an earlier reason, because it must not be lost.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Closing {
@@ -20,11 +20,11 @@ pub enum Closing {
     ByServer,
     /// The server or the machine is stopping.
     Stopping,
-    /// No data came from the peer during the server's idle timeout.
+    /// The peer sent nothing for as long as the server's idle timeout.
     Idle,
-    /// The peer reads too slowly: a write did not end within the write timeout, or the backlog overflowed.
+    /// The peer reads too slowly. A write did not finish within the write timeout, or the backlog overflowed.
     TooSlow,
-    /// The connection was lost by a reset, a broken pipe or another I/O error.
+    /// The connection was lost because of a reset, a broken pipe or another I/O error.
     Lost(io::Error),
     /// A callback returned this error.
     Failed(BoxError),
@@ -33,7 +33,7 @@ pub enum Closing {
 }
 
 impl fmt::Display for Closing {
-    /// Writes the reason in words. Text from outside is escaped, so the output is safe to log.
+    /// Writes the reason in words. Messages of errors and panics are escaped, so the output is safe to log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Closing::ByPeer => f.write_str("closed by the peer"),

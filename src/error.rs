@@ -12,9 +12,10 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The result of a callback, of [`Backport::run`](crate::Backport::run) and of
 /// [`Machine::run`](crate::Machine::run).
 ///
-/// If `main` returns an error, the program prints it with [`Debug`](fmt::Debug). For a
-/// [`backport::Error`](crate::Error) that is a sentence. For a [`std::io::Error`] it is the sentence inside
-/// `Custom { … }`. A program that prints the error itself gets a sentence for every error:
+/// If `main` returns an error, Rust prints its [`Debug`](fmt::Debug) form. For a
+/// [`backport::Error`](crate::Error) this is a sentence. For a [`std::io::Error`] it is less readable, for
+/// example `Custom { kind: AddrInUse, error: "cannot listen on …" }`. The following `main` prints every error
+/// as a sentence, and ends with a failure status:
 ///
 /// ```no_run
 /// use backport::{receiving, Backport};
@@ -34,17 +35,17 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// ```
 pub type Result<T = (), E = BoxError> = std::result::Result<T, E>;
 
-/// The reason why a machine could not run or did not end cleanly.
+/// The reason why a machine could not run, or did not end cleanly.
 ///
-/// Functions return it inside a [`BoxError`]. `error.downcast_ref::<backport::Error>()` tells the cases
-/// apart. Its [`Debug`](fmt::Debug) output is a sentence that ends with the causes, so `main` may return it.
+/// Functions return it inside a [`BoxError`]. Use `error.downcast_ref::<backport::Error>()` to get it back.
+/// Its [`Debug`](fmt::Debug) output is a sentence that ends with the causes, so `main` may return it.
 #[non_exhaustive]
 pub enum Error {
     /// `run` or `start` was called while the machine was already running.
     AlreadyRunning,
     /// The machine has run and stopped. A machine runs only once.
     AlreadyRan,
-    /// The program already handles SIGINT or SIGTERM itself, so `Backport::run` cannot.
+    /// The program already handles SIGINT or SIGTERM itself, so `Backport::run` cannot handle them.
     HandlerTaken,
     /// A signal handler could not be installed.
     Signals(io::Error),
@@ -55,7 +56,7 @@ pub enum Error {
         /// The error of the system.
         source: io::Error,
     },
-    /// The listener of a server failed. That server has ended. The other servers continued.
+    /// The listener of a server failed, and that server has ended. The other servers were not affected.
     Server {
         /// The server's name.
         name: String,
@@ -64,9 +65,9 @@ pub enum Error {
     },
     /// Threads did not return from user code within the drain timeout.
     Stuck {
-        /// One line for each thread: its name and its client.
+        /// One line for each thread, with the name of the thread or the client that it serves.
         threads: Vec<String>,
-        /// The time from the request to stop until the machine gave up.
+        /// The time from the beginning of the stop until the machine gave up.
         waited: Duration,
     },
 }
@@ -89,7 +90,7 @@ impl fmt::Display for Error {
                 let (count, noun) = (threads.len(), if threads.len() == 1 { "thread" } else { "threads" });
                 write!(
                     f,
-                    "{count} {noun} still stuck in a callback {waited:.1?} after the stop: {}; \
+                    "{count} {noun} still stuck in a callback {waited:.1?} after the stop began: {}; \
                      Machine::set_drain_timeout sets the limit",
                     threads.join(", ")
                 )
@@ -99,7 +100,7 @@ impl fmt::Display for Error {
 }
 
 impl fmt::Debug for Error {
-    /// Writes the message and its causes, because `main` prints this.
+    /// Writes the message and its causes, because this is printed if `main` returns the error.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;
         iter::successors(self.source(), |&cause| cause.source()).try_for_each(|cause| write!(f, ": {cause}"))
@@ -122,7 +123,7 @@ pub(crate) fn with_context(context: impl fmt::Display, error: &io::Error) -> io:
     io::Error::new(error.kind(), format!("{context}: {error}"))
 }
 
-/// Copies an `io::Error`, which is not `Clone`. The caller gets one copy, and `closing` gets the other.
+/// Copies an `io::Error`, which is not `Clone`. The copy is for `closing`, and the caller gets the original.
 pub(crate) fn duplicate(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
@@ -130,7 +131,7 @@ pub(crate) fn duplicate(error: &io::Error) -> io::Error {
     }
 }
 
-/// Returns `true` if an I/O error only says that the peer has closed or lost the connection.
+/// Returns `true` if an I/O error of this kind means that the peer has disconnected or cannot be reached.
 pub(crate) fn is_peer_gone(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, NotConnected,
@@ -178,19 +179,19 @@ mod tests {
                 "cannot start the thread backport-scheduler: no memory",
             ),
             (
-                // Each cause of a cause follows once.
+                // Each cause in the chain follows once.
                 Error::Server { name: name(), source: source() },
                 "the server tcp 127.0.0.1:8000 ended with an error: \
                  cannot install the signal handlers: entity not found",
             ),
             (
                 Error::Stuck { threads: threads[..1].to_vec(), waited },
-                "1 thread still stuck in a callback 1.2s after the stop: \
+                "1 thread still stuck in a callback 1.2s after the stop began: \
                  backport-worker-1 (client 1 from 127.0.0.1:1); Machine::set_drain_timeout sets the limit",
             ),
             (
                 Error::Stuck { threads, waited },
-                "2 threads still stuck in a callback 1.2s after the stop: \
+                "2 threads still stuck in a callback 1.2s after the stop began: \
                  backport-worker-1 (client 1 from 127.0.0.1:1), backport-scheduler; \
                  Machine::set_drain_timeout sets the limit",
             ),

@@ -1,21 +1,21 @@
 //! The control channel.
 //!
-//! Every event that matters for shutdown goes through one channel. Its only reader is the thread in
-//! `run` (`machine/run.rs`), which is also the only place that decides about shutdown.
+//! Every event that matters for shutdown goes through one channel. Its only reader is the thread in `run`
+//! (`machine/run.rs`). Only that thread decides about shutdown.
 //!
 //! | event | sender | reaction |
 //! |---|---|---|
-//! | `Stop` | `Machine::stop`, `Backport::stop`, the signal thread, the drop of the last handle | the first one begins the graceful stop; later ones act like `StopNow` |
-//! | `StopNow` | `Machine::stop_now` | the stop begins if it has not, and sockets are aborted |
+//! | `Stop` | `Machine::stop`, `Backport::stop`, the signal thread, dropping the last handle | the first `Stop` begins the graceful stop; later ones act like `StopNow` |
+//! | `StopNow` | `Machine::stop_now` | the stop begins if it has not begun yet, and sockets are aborted |
 //! | `StopServer` | `ServerHandle::stop`, `Control::stop`, a listener that closes by itself | the server's listeners close; without a listener, its clients are closed |
-//! | `ServerFailed` | an acceptor whose listener is unusable | the failure is the error of `run`, and the server's listeners close |
+//! | `ServerFailed` | an acceptor whose listener is unusable | the failure becomes the error of `run`, and the server's listeners close |
 //! | `ListenersClosed` | the last listener of a server | the server's clients are closed |
-//! | `ServerEnded` | the last thread or client of a server | the server leaves the machine; the last one stops the machine |
-//! | `JobEnded` | the scheduler: an interval was stopped or has panicked, a timeout has run | the last one stops a machine that never had a server |
+//! | `ServerEnded` | the last thread or client of a server | the server is removed from the machine; the end of the last server stops the machine |
+//! | `JobEnded` | the scheduler: an interval was stopped or has panicked, a timeout has run | the end of the last job stops a machine that never had a server |
 //! | `ThreadsEnded` | the last thread of a machine that starts no more threads | `run` returns |
 //!
-//! A client that connects or ends is no event. The threads that serve clients keep the registries, each
-//! under its own lock, so a busy server does not wake the reader for each connection.
+//! Clients that connect or end cause no event. The threads that serve clients update the registry of their
+//! server, which has its own lock. Therefore a busy server does not wake the reader for each connection.
 
 use std::io;
 
@@ -34,7 +34,7 @@ pub(crate) enum Event {
     ThreadsEnded,
 }
 
-/// The sending side of the control channel. It is unbounded, so a sender never waits for `run`.
+/// The sending side of the control channel. The channel is unbounded, so a sender never waits for `run`.
 pub(crate) type Events = Sender<Event>;
 
 /// The number of a server in its machine.

@@ -1,14 +1,15 @@
 //! Messages instead of bytes.
 //!
-//! The kernel delivers bytes in pieces of any size. A [`Framing`] cuts them into messages, and puts messages
-//! into bytes. [`Lines`], [`Delimited`], [`LengthPrefixed`] and [`ContentLength`] are here. One of your own
-//! takes ten lines.
+//! The kernel delivers bytes in pieces of any size. A [`Framing`] cuts the bytes into messages, and encodes
+//! messages as bytes. This module has [`Lines`], [`Delimited`], [`LengthPrefixed`] and [`ContentLength`].
+//! Your own framing takes about ten lines.
 //!
-//! - [`Adapter::framed`](crate::Adapter::framed): `receiving` gets one message for each call. With
-//!   [`gathering`](Framed::gathering), the replies to one piece of input are sent as one piece.
-//! - [`Input::frame`](crate::Input::frame): straight-line code reads the next message. The framing may change
-//!   from one message to the next.
-//! - [`Client::write_frame`](crate::Client::write_frame): sends one message as one record.
+//! - With [`Adapter::framed`](crate::Adapter::framed), `receiving` gets one message per call. With
+//!   [`gathering`](Framed::gathering) in addition, the replies to all messages of one read are sent in one
+//!   piece.
+//! - [`Input::frame`](crate::Input::frame) reads the next message in [`serving`](crate::Adapter::serving).
+//!   Each message may use another framing.
+//! - [`Client::write_frame`](crate::Client::write_frame) sends one message as one record.
 //!
 //! ```
 //! use backport::framing::Lines;
@@ -31,8 +32,8 @@
 //! # }
 //! ```
 //!
-//! Every framing has a limit, which bounds the memory that one peer can make the server use. A message over
-//! the limit is [`FrameError::TooLong`].
+//! Every framing of this module has a size limit, so a peer cannot make the server use more and more memory.
+//! A message over the limit is the error [`FrameError::TooLong`].
 
 pub use crate::adapter::framed::Framed;
 pub use crate::frame::content_length::ContentLength;

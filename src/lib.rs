@@ -1,7 +1,7 @@
-//! Simple network servers without async: one type to implement, and one thread for each client.
+//! Simple network servers without async. You implement one type, and each client is served on its own thread.
 //!
-//! An [`Adapter`] says how one client is served. A [`Machine`] runs servers and stops them. Each server
-//! has a factory, which makes one adapter for each client.
+//! An [`Adapter`] is your code that serves one client. A [`Machine`] runs servers and stops them. Each server
+//! has a factory: a closure that makes one adapter for each client.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -34,27 +34,27 @@
 //! # }
 //! ```
 //!
-//! A program that is only a server calls [`Backport::run`] instead, which also stops at Ctrl-C.
+//! A program that is only a server calls [`Backport::run`] instead, which also stops the server at Ctrl-C.
 //!
 //! # Threads
 //!
 //! | thread | how many | what it does |
 //! |---|---|---|
 //! | `backport-worker-7` | one per client | calls the factory and the adapter |
-//! | `backport-stdio` | one per [`StdioServer`] | does the same for its client |
+//! | `backport-stdio` | one per [`StdioServer`] | calls the factory and the adapter of its only client |
 //! | `backport-acceptor-0` | one per address of a server | accepts clients, and never runs your code |
 //! | `backport-scheduler` | one per machine | runs the jobs of all intervals and timeouts |
-//! | `backport-reactor` | one per machine, not on Windows | watches the sockets of clients that read slowly |
+//! | `backport-reactor` | one per machine, but none on Windows | watches the sockets of clients that read slowly |
 //! | `backport-log` | one per process | calls the logger |
 //!
-//! The thread that called [`Machine::run`] only waits for the end. The callbacks of one adapter run one
-//! after another. An adapter must be [`Send`]. It need not be [`Sync`], and its fields need no lock. A
-//! callback that blocks delays only its own client. The crate holds none of its locks during a callback,
-//! so a callback may write to any client, close it, and stop the machine.
+//! The thread that calls [`Machine::run`] only waits until the machine has stopped. The callbacks of one
+//! adapter run one after another. Therefore an adapter must be [`Send`] but need not be [`Sync`], and its
+//! fields need no lock. A callback that blocks delays only its own client. The crate holds none of its locks
+//! during a callback, so a callback may write to any client, close it, and stop the machine.
 //!
 //! # The guide
 //!
-//! The module [`guide`] explains one subject a page:
+//! The module [`guide`] has one page for each subject:
 //!
 //! - Writing a server: [`adapters`](guide::adapters), [`writing`](guide::writing),
 //!   [`conversations`](guide::conversations), [`messages`](guide::messages), [`servers`](guide::servers),
@@ -66,7 +66,7 @@
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
-#![cfg_attr(all(test, shuttle), allow(dead_code, reason = "the model uses its part of it"))]
+#![cfg_attr(all(test, shuttle), allow(dead_code, reason = "the tests use only a part of it"))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, clippy::exit))]
 
 mod adapter;

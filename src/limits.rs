@@ -1,15 +1,15 @@
 //! [`Limits`]: the limits of a server, which may change while it runs.
 //!
-//! The server's state, its handles and its clients share one value. It is data: no thread runs it.
+//! The server's state, its handles and its clients share one value of this type.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// The limits of one server.
 ///
-/// The server's builder writes each of them, and later every thread that changes it by the handle. The
-/// acceptor and the threads of clients read them before they use them. No limit depends on another, so
-/// `Relaxed` is enough.
+/// The server's builder sets them. Later, any thread may change them through the handle. The acceptor and the
+/// threads of clients read a limit each time they need it. No limit depends on another, so `Relaxed` is
+/// enough.
 #[derive(Debug)]
 pub(crate) struct Limits {
     max_clients: AtomicUsize,
@@ -35,7 +35,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Copies all limits from those of a builder.
+    /// Copies all limits of a builder.
     pub(crate) fn take(&self, other: &Limits) {
         self.set_max_clients(other.max_clients());
         self.set_max_backlog(other.max_backlog());
@@ -80,7 +80,7 @@ impl Limits {
     }
 }
 
-/// Returns a duration in microseconds, at most a year. A year is safe to add to a clock.
+/// Returns a duration in microseconds, but at most a year, which is safe to add to a clock.
 fn micros(limit: Duration) -> u64 {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     u64::try_from(limit.min(YEAR).as_micros()).unwrap_or(NONE - 1)

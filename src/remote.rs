@@ -1,9 +1,10 @@
-//! [`Remote`]: the far end of a client, as data. It stays available after the connection has ended.
+//! [`Remote`]: the remote side of a connection, as plain data that stays available after the connection has
+//! ended.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// The far end of a client.
+/// The remote side of a client's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remote {
@@ -16,12 +17,12 @@ pub enum Remote {
     },
     /// The standard input and output of this process.
     Stdio,
-    /// A test in the same process. See [`testing`](crate::testing).
+    /// A connection in memory, to a test in the same process. See [`testing`](crate::testing).
     Memory,
 }
 
 impl Remote {
-    /// Returns the peer's address. Returns `None` if it has none.
+    /// Returns the peer's address, or `None` if the peer has no address.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         match self {
@@ -30,13 +31,13 @@ impl Remote {
         }
     }
 
-    /// Returns the peer's IP address. Returns `None` if it has none.
+    /// Returns the peer's IP address, or `None` if the peer has no address.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         self.address().map(|address| address.ip())
     }
 
-    /// Returns the peer's port. Returns `None` if it has none.
+    /// Returns the peer's port, or `None` if the peer has no address.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         self.address().map(|address| address.port())

@@ -1,43 +1,43 @@
-//! The figures of clients, servers and machines.
+//! The statistics of clients, servers and machines.
 //!
-//! Each value is a snapshot, which the thread that asks for it computes. It does not change afterwards.
+//! Each value is a snapshot. It is computed on the thread that asks for it, and does not change afterwards.
 
 use std::time::Instant;
 
-/// The figures of one client. [`Client::stats`](crate::Client::stats) returns them.
+/// The statistics of one client. [`Client::stats`](crate::Client::stats) returns them.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ClientStats {
     /// How many bytes were read from the client.
     pub bytes_in: u64,
-    /// How many bytes the kernel has taken for the client.
+    /// How many bytes were sent to the client: the kernel has taken them.
     pub bytes_out: u64,
     /// When the client connected.
     pub connected_since: Instant,
-    /// How many bytes the server has accepted for the client and the kernel has not taken yet.
+    /// How many bytes were written or posted to the client and wait because the kernel has not taken them yet.
     pub backlog: usize,
 }
 
-/// The figures of one server. [`ServerHandle::stats`](crate::ServerHandle::stats) returns them.
+/// The statistics of one server. [`ServerHandle::stats`](crate::ServerHandle::stats) returns them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerStats {
-    /// How many clients the server has begun to serve, in all.
+    /// How many clients the server has begun to serve in total.
     pub accepted: u64,
-    /// How many connections it has accepted and not served. Either no thread could be started, or the server
-    /// was stopping.
+    /// How many connections it has accepted but not served, because no thread could be started or because the
+    /// server was stopping.
     pub refused: u64,
-    /// How many accepts have failed.
+    /// How often accepting a connection has failed.
     pub accept_errors: u64,
     /// How many clients it serves now.
     pub current: usize,
     /// The largest number of clients that it has served at once.
     pub peak: usize,
-    /// How many bytes were read from all its clients, including those that have ended.
+    /// How many bytes were read from all its clients, including clients that have ended.
     pub bytes_in: u64,
-    /// How many bytes the kernel has taken for all its clients, including those that have ended.
+    /// How many bytes were sent to all its clients, including clients that have ended.
     pub bytes_out: u64,
-    /// How many bytes the server has accepted for its clients and the kernel has not taken yet.
+    /// How many bytes wait for its clients because the kernel has not taken them yet.
     pub backlog: usize,
     /// How many clients have ended as [`Panicked`](crate::Closing::Panicked).
     pub panics: u64,
@@ -49,22 +49,22 @@ pub struct ServerStats {
     pub too_slow: u64,
 }
 
-/// The figures of a machine. [`Machine::stats`](crate::Machine::stats) returns them.
+/// The statistics of a machine. [`Machine::stats`](crate::Machine::stats) returns them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MachineStats {
     /// How many servers it has now.
     pub servers: usize,
-    /// How many intervals and timeouts have not ended.
+    /// How many of its intervals and timeouts have not ended.
     pub intervals: usize,
-    /// How many threads it has started that have not ended.
+    /// How many of its threads are running.
     pub threads: usize,
-    /// The sums over all its servers, including those that have ended. `peak` is the sum of the peaks.
+    /// The sums over all its servers, including servers that have ended. `peak` is the sum of the peaks.
     pub clients: ServerStats,
 }
 
 impl ServerStats {
-    /// Adds the figures of another server.
+    /// Adds the statistics of another server.
     pub(crate) fn add(&mut self, other: &ServerStats) {
         self.accepted += other.accepted;
         self.refused += other.refused;

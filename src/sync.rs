@@ -1,7 +1,8 @@
-//! The locks, channels, atomics and threads of the coordination core: a seam for its interleaving tests.
+//! The locks, channels, atomics and threads of the coordination core. The interleaving tests replace them
+//! here.
 //!
-//! Normally these are the types of the crates themselves, and cost nothing. Under `--cfg shuttle`, the tests
-//! of `src/shuttle` replace them by types whose every step a scheduler decides.
+//! Normally these are just the types of `std`, `parking_lot` and `crossbeam-channel`. Under `--cfg shuttle`,
+//! the tests of `src/shuttle` replace them with types whose every step is decided by a scheduler.
 
 #[cfg(not(all(test, shuttle)))]
 pub(crate) use {

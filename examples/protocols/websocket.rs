@@ -1,4 +1,5 @@
-//! A WebSocket server that sends each message back. The `tungstenite` crate runs on a client's stream.
+//! A WebSocket server that sends each message back. The crate `tungstenite` reads from and writes to the
+//! client's stream.
 //!
 //! Run it:      cargo run -p protocol-examples --example websocket   (on another address: add localhost:9000)
 //! Talk to it:  python3 -m websockets ws://localhost:8000     (after pip install websockets)
@@ -13,12 +14,12 @@ use tungstenite::protocol::frame::{coding::CloseCode, CloseFrame, Frame};
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{accept_with_config, Error};
 
-/// The largest message in bytes. It bounds the memory that a peer can take.
+/// The largest message in bytes. It limits the memory that a peer can use.
 const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
 
 #[derive(Default)]
 struct Echo {
-    /// Set when the handshake is finished, after which only frames are sent.
+    /// `true` after the handshake. From then on, only frames are sent.
     open: bool,
 }
 
@@ -36,15 +37,15 @@ impl Adapter for Echo {
         loop {
             match socket.read() {
                 Ok(message) if message.is_text() || message.is_binary() => socket.send(message)?,
-                // The next read answers a ping with a pong, and a close frame with another one.
+                // The next read answers a ping with a pong, and a close frame with a close frame.
                 Ok(_) => {}
-                // The peer has closed the connection, with a close frame or without.
+                // The peer has closed the connection, with or without a close frame.
                 Err(
                     Error::ConnectionClosed | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake),
                 ) => {
                     return Ok(());
                 }
-                // A stop of the machine ends here too. `closing` gets the reason.
+                // A stop of the machine also ends here. `closing` gets the reason.
                 Err(error) => return Err(error.into()),
             }
         }

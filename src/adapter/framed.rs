@@ -1,7 +1,7 @@
-//! [`Framed`]: an adapter that cuts the input into frames and hands each to another adapter.
+//! [`Framed`]: an adapter that cuts the input into frames and passes each frame to another adapter.
 //!
-//! Everything that must survive from one chunk to the next is a field of [`Framed`]. Therefore the chunks of
-//! one client may come on different threads. The session owns the adapter, and drops it after `closing`.
+//! All state that is kept from one chunk to the next is a field of [`Framed`]. Therefore the chunks of one
+//! client may come on different threads. The session owns the adapter and drops it after `closing`.
 
 use std::fmt;
 use std::io;
@@ -14,17 +14,17 @@ use crate::error::Result;
 use crate::frame::{FrameError, Framing};
 use crate::input::Input;
 
-/// An adapter whose `receiving` gets one frame for each call. [`Adapter::framed`] makes it.
+/// An adapter whose `receiving` gets one frame per call. [`Adapter::framed`] returns it.
 ///
 /// An error of the framing ends the connection in the same way as an error of the adapter
-/// ([`Closing::Failed`]). `closing` recognizes it by `error.downcast_ref::<FrameError>()`, and may still
-/// answer. The limit of the framing bounds the memory that one client can take.
+/// ([`Closing::Failed`]). In `closing`, `error.downcast_ref::<FrameError>()` recognizes such an error, and a
+/// last answer may still be written. The limit of the framing also limits the memory that one client can use.
 pub struct Framed<A, F> {
     adapter: A,
     framing: F,
-    /// The beginning of a frame whose rest has not arrived.
+    /// The beginning of a frame that has not arrived completely.
     partial: Vec<u8>,
-    /// When the rest must have arrived. `None` if there is no such frame, or no time limit.
+    /// When that frame must be complete. `None` if there is no partial frame or no time limit.
     deadline: Option<Instant>,
     gather: bool,
     within: Option<Duration>,
@@ -38,14 +38,14 @@ impl<A: Adapter, F: Framing> Framed<A, F> {
         Framed { adapter, framing, partial: Vec::new(), deadline: None, gather: false, within: None }
     }
 
-    /// Gathers the output while the frames of one chunk are handed over, and sends it in one piece after the
-    /// last of them.
+    /// Gathers the output while the frames of one chunk are handled, and sends it in one piece after the last
+    /// frame.
     ///
-    /// This is a [`Client::cork`] around each chunk. If clients send many requests at once, it saves most of
-    /// the CPU time. A client that waits for each reply gets it as soon as without gathering.
+    /// It puts a [`Client::cork`] around each chunk. If clients send many requests at once, this saves most
+    /// of the CPU time. A client that waits for each reply gets the reply as soon as without gathering.
     ///
-    /// A frame that takes long delays the replies to the frames before it. Therefore use this if all frames
-    /// are answered quickly. Default: off.
+    /// A frame that takes long delays the replies to the frames before it. Therefore use this only if all
+    /// frames are answered quickly. Default: off.
     ///
     /// ```
     /// use std::io::{Read, Write};
@@ -69,13 +69,14 @@ impl<A: Adapter, F: Framing> Framed<A, F> {
 
     /// Sets how long one frame may take from its first byte to its last. Default: no limit.
     ///
-    /// A client that takes longer is ended with [`FrameError::TooSlow`], even if single bytes keep arriving.
+    /// If a frame takes longer, the connection ends with [`FrameError::TooSlow`], even if single bytes keep
+    /// arriving.
     #[must_use]
     pub fn within(self, limit: Duration) -> Framed<A, F> {
         Framed { within: Some(limit), ..self }
     }
 
-    /// Hands over the frames at the start of `data`. Returns how many bytes they take.
+    /// Passes on the complete frames at the start of `data`. Returns how many bytes they take.
     fn deliver(&mut self, client: &Client, data: &[u8]) -> Result<usize> {
         let _corked = self.gather.then(|| client.cork());
         let mut used = 0;
@@ -83,7 +84,7 @@ impl<A: Adapter, F: Framing> Framed<A, F> {
             let rest = &data[used..];
             let Some(frame) = self.framing.decode(rest)? else { break };
             let frame = frame.check(rest.len())?;
-            // Asked after the decoding, because no `receiving` may start after a close.
+            // Checked after the decoding, because no `receiving` may start after a close.
             if client.is_input_ended() {
                 return Ok(data.len());
             }
@@ -93,7 +94,7 @@ impl<A: Adapter, F: Framing> Framed<A, F> {
         Ok(used)
     }
 
-    /// Hands over the last frame if the framing accepts the remaining bytes as one. Called after the last
+    /// Passes on the last frame if the framing accepts the remaining bytes as a frame. Called after the last
     /// chunk, when the peer has ended its output.
     fn end_of_input(&mut self, client: &Client) -> Result {
         if client.is_input_ended() {
@@ -103,15 +104,15 @@ impl<A: Adapter, F: Framing> Framed<A, F> {
         self.deadline = None;
         let Some(frame) = self.framing.decode_end(&partial)? else { return Ok(()) };
         let frame = frame.check(partial.len())?;
-        // Asked again, because `decode_end` may take a while.
+        // Checked again, because `decode_end` may take a while.
         if client.is_input_ended() {
             return Ok(());
         }
         self.adapter.receiving(client, &partial[frame.payload])
     }
 
-    /// Returns the deadline of the frame that has begun. `delivered` tells whether the last chunk completed
-    /// a frame: a frame after it has begun with that chunk.
+    /// Returns the deadline of the partial frame. If the last chunk has completed a frame (`delivered`), the
+    /// partial frame began with that chunk and gets a new deadline.
     fn next_deadline(&self, delivered: bool) -> Option<Instant> {
         let limit = self.within?;
         if self.partial.is_empty() {
@@ -168,7 +169,7 @@ impl<A: Adapter, F: Framing> Adapter for Framed<A, F> {
                 Err(error) => return Err(error.into()),
             }
         }
-        // Without an end of input, a close has ended the loop, and the partial frame is dropped.
+        // If this is not the end of input, a close has ended the loop, and the partial frame is dropped.
         if input.is_at_end() {
             self.end_of_input(client)
         } else {
@@ -247,7 +248,7 @@ mod tests {
         (adapter.framed(Lines::default()), received)
     }
 
-    /// Runs `f` on a thread of its own.
+    /// Runs `f` on another thread.
     fn elsewhere<T: Send>(f: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| scope.spawn(f).join().expect("it does not panic"))
     }
@@ -310,7 +311,7 @@ mod tests {
         assert!(framed.deadline.is_some());
         let early = Some(Instant::now());
         framed.deadline = early;
-        framed.receiving(client, b"gun").expect("a line may go on so");
+        framed.receiving(client, b"gun").expect("a line may continue like this");
         assert_eq!(framed.deadline, early, "it is the same frame");
         framed.receiving(client, b"\nsecond").expect("these are lines");
         assert!(framed.deadline > early, "another frame has begun");

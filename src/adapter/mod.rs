@@ -1,4 +1,4 @@
-//! [`Adapter`]: the user's type, one value for each client.
+//! [`Adapter`]: the trait that users implement. Each client has its own adapter.
 //!
 //! The session of a client owns the adapter and calls it on the session's thread. The session drops it after
 //! `closing`.
@@ -19,16 +19,16 @@ use crate::input::Input;
 /// | method | when | how often |
 /// |---|---|---|
 /// | [`opening`](Adapter::opening) | the client has connected | once |
-/// | [`serving`](Adapter::serving) | after `opening`, unless the connection was asked to end | at most once |
-/// | [`receiving`](Adapter::receiving) | from `serving`, when bytes have arrived | any number of times |
+/// | [`serving`](Adapter::serving) | after `opening`, unless the connection is already ending | at most once |
+/// | [`receiving`](Adapter::receiving) | from the default `serving`, when bytes have arrived | any number of times |
 /// | [`closing`](Adapter::closing) | the connection ends | once for each `opening` |
 ///
 /// The factory and all these methods run on the client's own thread, one after another. The crate holds no
-/// lock then. Therefore a callback may block, write to other clients, and stop the machine. A callback that
-/// blocks delays no other client.
+/// lock while they run, so a callback may block, write to other clients, and stop the machine. A callback
+/// that blocks delays no other client.
 ///
-/// A panic ends the connection of that client alone ([`Closing::Panicked`]), and is logged as an error. A
-/// panic in `closing` or in the adapter's `drop` is only logged, because the reason is known by then.
+/// A panic ends only the connection of that client ([`Closing::Panicked`]), and is logged as an error. A
+/// panic in `closing` or in the adapter's `drop` is only logged, because the reason is already determined.
 ///
 /// All methods have defaults. Most adapters implement only `receiving`.
 ///
@@ -58,12 +58,12 @@ use crate::input::Input;
 /// # drop(Counter { bytes: 0 });
 /// ```
 pub trait Adapter: Send + 'static {
-    /// Called once when the client has connected, before anything is read. By default does nothing.
+    /// Called once when the client has connected, before anything is read. Does nothing by default.
     ///
-    /// It runs on the client's own thread, and may block. The connection is open. Bytes that arrive wait
-    /// until this has finished.
+    /// It runs on the client's own thread and may block. The connection is open. Bytes that arrive wait until
+    /// `opening` has finished.
     ///
-    /// It is not called if the factory has panicked, or if the client came too late to a server that is
+    /// It is not called if the factory has panicked, or if the client connected while the server was
     /// stopping.
     ///
     /// # Errors
@@ -73,18 +73,18 @@ pub trait Adapter: Send + 'static {
         Ok(())
     }
 
-    /// Called each time that bytes have arrived from the client. By default ignores them.
+    /// Called each time bytes have arrived from the client. Ignores them by default.
     ///
-    /// All bytes come in order, and none is lost. The network decides how many come at once, but it is at
-    /// least one. The next call comes after this one has finished.
+    /// The bytes arrive in order, and none is lost. The network decides how many bytes `data` has, but there
+    /// is at least one. The next call comes after this call has finished.
     ///
-    /// It runs on the client's own thread, and may block. The connection is open, unless it is asked to end
-    /// while this runs. Writes fail with [`BrokenPipe`](std::io::ErrorKind::BrokenPipe) from then on.
+    /// It runs on the client's own thread and may block. The connection is open, unless it is asked to end
+    /// while `receiving` runs. From then on, writes fail with [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
     ///
     /// It is not called:
     ///
     /// - after [`Client::close`] or [`Client::abort`] has returned, even if bytes are unread. A call that is
-    ///   running then finishes.
+    ///   already running finishes.
     /// - after a stop of the server or machine has reached the client.
     /// - after the end of input. Only a [framed](Adapter::framed) adapter may get a last frame then.
     /// - if the adapter has its own [`serving`](Adapter::serving), which then reads the bytes itself.
@@ -92,26 +92,26 @@ pub trait Adapter: Send + 'static {
     /// # Errors
     /// Every error ends the connection of this client alone. `closing` is called with one of these reasons:
     ///
-    /// - [`Closing::Lost`] if an I/O error only says that the peer has closed or cannot be reached. Therefore
-    ///   errors of writes can be passed on with `?`. If the connection was already asked to end, the reason
-    ///   for that is kept.
-    /// - [`Closing::Failed`] for every other error. It is logged as a warning.
+    /// - [`Closing::Lost`] if the error is an I/O error which means that the peer has disconnected or cannot
+    ///   be reached. Therefore the errors of writes can be passed on with `?`. If the connection was already
+    ///   asked to end, the earlier reason is kept.
+    /// - [`Closing::Failed`] for every other error, which is also logged as a warning.
     fn receiving(&mut self, client: &Client, data: &[u8]) -> Result {
         let _ = (client, data);
         Ok(())
     }
 
-    /// Called exactly once for each `opening` that has begun, as the last callback. By default does nothing.
+    /// Called exactly once for each `opening` that has begun, as the last callback. Does nothing by default.
     ///
-    /// It is also called if `opening` has failed or panicked. It is not called if `opening` was not. `reason`
-    /// says why the connection ends. The adapter is dropped afterwards.
+    /// It is also called if `opening` has failed or panicked. It is not called if `opening` was not called.
+    /// `reason` says why the connection ends. The adapter is dropped afterwards.
     ///
-    /// It runs on the client's own thread, and may block. The connection is asked to end, but is not closed
-    /// yet. Only this call can still write. Every other thread gets
+    /// It runs on the client's own thread and may block. The connection is ending but not closed yet. Only
+    /// `closing` can still write. Writes of all other threads fail with
     /// [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
     ///
-    /// Output that is written here is delivered to a peer that keeps reading. Exceptions are the reasons
-    /// [`Lost`](Closing::Lost) and [`TooSlow`](Closing::TooSlow), and a connection that was aborted.
+    /// Output that is written here is delivered to a peer that keeps reading. It is not delivered if the
+    /// reason is [`Lost`](Closing::Lost) or [`TooSlow`](Closing::TooSlow), or if the connection was aborted.
     ///
     /// A panic in this method is logged as an error. The reason stays the same.
     fn closing(&mut self, client: &Client, reason: &Closing) {
@@ -120,12 +120,12 @@ pub trait Adapter: Send + 'static {
 
     /// Called once after `opening`, for the whole conversation. The connection ends when it returns.
     ///
-    /// By default it reads until the end of input, and hands each chunk to [`receiving`](Adapter::receiving).
-    /// Implement it if a protocol reads better as straight-line code. `receiving` is not called then, unless
-    /// your code calls it.
+    /// By default it reads until the end of input, and passes each chunk to
+    /// [`receiving`](Adapter::receiving). Implement it if a protocol is easier to write as straight-line
+    /// code. Then `receiving` is not called, unless your code calls it.
     ///
-    /// It runs on the client's own thread, and may block. The connection is open, unless it is asked to end
-    /// while this runs. Reads then meet the end of input, and writes fail.
+    /// It runs on the client's own thread and may block. The connection is open, unless it is asked to end
+    /// while `serving` runs. From then on, reads return the end of input, and writes fail.
     ///
     /// It is not called if `opening` has failed or panicked, or if the connection was asked to end during
     /// `opening`.
@@ -139,9 +139,9 @@ pub trait Adapter: Send + 'static {
         Ok(())
     }
 
-    /// Wraps this adapter, so that its `receiving` gets one frame of `framing` for each call.
+    /// Wraps this adapter so that its `receiving` gets one frame of `framing` per call.
     ///
-    /// The other callbacks are called as before, except that this adapter's own `serving` is not used.
+    /// `opening` and `closing` are called as before. This adapter's own `serving` is not used.
     fn framed<F: Framing>(self, framing: F) -> Framed<Self, F>
     where
         Self: Sized,
@@ -169,7 +169,7 @@ impl<A: Adapter + ?Sized> Adapter for Box<A> {
     }
 }
 
-/// Makes an adapter from a closure. The closure is its [`receiving`](Adapter::receiving).
+/// Makes an adapter from a closure, which becomes its [`receiving`](Adapter::receiving).
 ///
 /// ```
 /// # fn main() -> backport::Result {

@@ -1,7 +1,7 @@
 //! The backlog: posted bytes that the socket did not take at once.
 //!
-//! The active writer flushes it before it finishes. If there is none, the transport does: its reactor
-//! calls [`Flush::flush`] when there is room. If the transport cannot report room, a thread of its own
+//! The active writer sends the backlog before it finishes. If no writer is active, the reactor calls
+//! [`Flush::flush`] when there is room to write. If the transport cannot report room, a separate thread
 //! writes the backlog.
 
 use std::collections::VecDeque;
@@ -16,21 +16,23 @@ use crate::logging::warn;
 use crate::reactor::Flush;
 use crate::transport::Transport;
 
-/// A drained backlog gives a buffer back that is larger than this.
+/// If the buffer of an empty backlog is larger than this, it is freed.
 const KEPT_BACKLOG: usize = 4 * 1024;
 
 impl Client {
     /// Sends `data` as one record and never blocks.
     ///
-    /// If the socket does not take everything at once, the rest waits in the client's backlog. It keeps
-    /// its order with the writes, and it is sent as the peer reads.
+    /// If the socket does not take everything at once, the rest waits in the client's backlog and is sent as
+    /// the peer reads. Posts and writes are sent in the order of the calls.
     ///
     /// # Errors
+    /// Returns a [`std::io::Error`]:
+    ///
     /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the connection has ended or is being closed.
     /// - [`WouldBlock`](io::ErrorKind::WouldBlock) if the backlog would exceed the server's
-    ///   [limit](crate::TcpServer::max_backlog). The connection ends then
+    ///   [limit](crate::TcpServer::max_backlog). Then the connection ends
     ///   ([`TooSlow`](Closing::TooSlow)), and the backlog is dropped.
-    /// - The error of the system if the connection was lost.
+    /// - The error of the operating system if the connection was lost.
     pub fn post(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
         self.shared.post(data.as_ref())
     }
@@ -56,7 +58,7 @@ impl ClientShared {
         }
         let rest = &data[sent..];
         if state.corks > 0 && !state.writer_active && state.backlog.len() + rest.len() > CORK_LIMIT {
-            // No other thread sends it before the cork drops, however fast the peer reads.
+            // Until the cork drops, no other thread sends the backlog, however fast the peer reads.
             let transport = Arc::clone(state.writable()?);
             if let Err(error) = state.send_backlog(&*transport) {
                 return Err(self.lose(state, error));
@@ -94,12 +96,12 @@ impl ClientShared {
         }
     }
 
-    /// Writes the backlog on a thread of its own, for a transport that cannot report room.
+    /// Writes the backlog, for a transport that cannot report room. Runs on its own thread.
     fn flush_blocking(self: &Arc<Self>) {
         let mut state = self.state.lock();
         state.flush_requested = false;
         if !state.backlog.is_empty() && state.writable().is_ok() {
-            // An error has ended the connection, and nobody waits for this result.
+            // An error has already ended the connection, and no caller waits for this result.
             drop(self.send(state, &mut []));
         }
     }
@@ -123,7 +125,7 @@ impl Flush for ClientShared {
 }
 
 impl ClientState {
-    /// Sends as much of the backlog as there is room for, and returns whether that was all. If not, the
+    /// Sends as much of the backlog as there is room for. Returns `true` if that was all. Otherwise the
     /// reactor reports when there is room again.
     fn send_backlog(&mut self, transport: &dyn Transport) -> io::Result<bool> {
         while !self.backlog.is_empty() {
@@ -155,7 +157,7 @@ mod tests {
     use crate::threads::Threads;
     use crate::transport::memory::{MemoryTransport, Pipe};
 
-    /// Posts `count` bytes, flushes them as a peer reads, and says how much memory is kept.
+    /// Posts `count` bytes, flushes them as a peer reads, and returns how much memory is kept.
     fn kept_after(count: usize) -> usize {
         let outward = Pipe::new(1000);
         let transport =
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backlog_that_has_drained_gives_a_large_buffer_back_and_keeps_a_small_one() {
+    fn an_empty_backlog_frees_a_large_buffer_and_keeps_a_small_one() {
         assert_eq!(kept_after(100_000), 0);
         assert!((2000..=KEPT_BACKLOG).contains(&kept_after(3000)));
     }

@@ -1,8 +1,8 @@
 //! How a connection ends.
 //!
-//! 1. [`end`](ClientShared::end) asks the connection to end: a call of the user, a stop or a failure. The
-//!    first reason counts. A conversation can also come to its own end.
-//! 2. [`begin_closing`](ClientShared::begin_closing) determines the reason. From then on only the session
+//! 1. [`end`](ClientShared::end) asks the connection to end, because of a call of the user, a stop or a
+//!    failure. The first reason counts. A conversation can also end without such a request.
+//! 2. [`begin_closing`](ClientShared::begin_closing) determines the reason. From then on, only the session
 //!    may write.
 //! 3. The session calls the adapter's `closing`.
 //! 4. [`finish_closing`](ClientShared::finish_closing) delivers the output and drops the transport.
@@ -22,24 +22,25 @@ use crate::transport::{Grace, Linger};
 impl Client {
     /// Closes the connection gracefully. Returns at once. A second call does nothing.
     ///
-    /// It may be called from anywhere, also from every callback. Output that was written before is
-    /// delivered to a peer that keeps reading.
+    /// It may be called from any thread and any callback. Output that was written before is delivered to a
+    /// peer that keeps reading.
     ///
-    /// No [`receiving`](crate::Adapter::receiving) starts after this has returned. If one is running, it
-    /// finishes first. Then [`closing`](crate::Adapter::closing) is called, which may still write.
+    /// After `close` has returned, no further [`receiving`](crate::Adapter::receiving) starts, but a call
+    /// that is already running finishes. Then [`closing`](crate::Adapter::closing) is called, which may still
+    /// write.
     pub fn close(&self) {
         self.shared.end(Closing::ByServer, false);
     }
 
     /// Ends the connection at once and drops pending output. Returns at once.
     ///
-    /// It may be called from anywhere. The peer sees a reset, or the end if its kernel has taken all
-    /// output already. `closing` still runs and cannot write.
+    /// It may be called from any thread and any callback. The peer sees a reset, or a normal end if its
+    /// kernel already has all output. `closing` is still called but cannot write.
     pub fn abort(&self) {
         self.shared.end(Closing::ByServer, true);
     }
 
-    /// Returns `true` if the connection has ended or was asked to end. Writes are refused then.
+    /// Returns `true` if the connection has ended or was asked to end. From then on, writes are refused.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared.is_output_ended()
@@ -90,9 +91,9 @@ impl ClientShared {
         }
     }
 
-    /// Begins the end of a conversation and returns why it ended. `outcome` is the result of the
-    /// callbacks, or the message of a panic in one. `end_of_input` tells whether the peer has ended its
-    /// output.
+    /// Begins the closing of a connection after its conversation, and returns the reason. `outcome` is the
+    /// result of the callbacks, or the message of a panic in a callback. `end_of_input` is `true` if the peer
+    /// has ended its output.
     ///
     /// Afterwards only the calling thread may write. The session calls this once.
     pub(crate) fn begin_closing(
@@ -109,7 +110,7 @@ impl ClientShared {
             state.end_of_input = end_of_input;
             (state.reason.take(), state.transport.clone())
         };
-        // From now on a writer that waits for room has the bounds of the linger.
+        // From now on, the time limits of the linger apply to a writer that waits for room.
         self.changed.notify_all();
         if let Some(transport) = transport {
             transport.interrupt(Grace::Skip);
@@ -121,15 +122,15 @@ impl ClientShared {
         }
     }
 
-    /// Delivers the output within the bounds of the linger, then drops the transport. Blocks until then.
-    /// The session's last call.
+    /// Delivers the output within the time limits of the linger, then drops the transport. Blocks until then.
+    /// This is the session's last call.
     pub(crate) fn finish_closing(&self) {
         let limit = Instant::now() + LINGER_TOTAL;
         let mut state = self.state.lock();
         if !state.is_aborted() {
             state.output = Output::Refused;
         }
-        // A writer on another thread has the same bounds.
+        // The same limits apply to a writer on another thread.
         while state.writer_active && !state.is_aborted() {
             if self.changed.wait_until(&mut state, limit).timed_out() {
                 break;
@@ -162,8 +163,8 @@ impl ClientShared {
         } else if !end_of_input {
             transport.linger(&linger);
         }
-        // If the peer has ended its output, it sends nothing that close(2) would answer with RST, so the
-        // drop of the transport is enough.
+        // A peer that has ended its output sends nothing that close(2) would answer with RST. In that case it
+        // is enough to drop the transport.
         let mut state = self.state.lock();
         state.transport = None;
         state.drop_backlog();
@@ -176,15 +177,15 @@ impl ClientShared {
     }
 }
 
-/// Returns the reason behind an error that a callback returned. `early` is why the connection was asked to
-/// end before.
+/// Returns the reason for closing after a callback has returned an error. `early` is the reason why the
+/// connection was asked to end earlier, if it was.
 fn classify(error: BoxError, early: Option<Closing>) -> Closing {
     let Some(kind) = io_kind(&*error) else { return Closing::Failed(error) };
     match early {
-        // The adapter passes on the error that ended the connection, or has met the end when it used it.
+        // The adapter has used a connection that was ending, and passes on the resulting error.
         Some(early) if is_peer_gone(kind) || kind == io::ErrorKind::WouldBlock => early,
         Some(Closing::Lost(lost)) if lost.kind() == kind => Closing::Lost(lost),
-        // Another timeout is not the connection's: it comes from a database or a lock.
+        // Any other timeout does not come from the connection. It comes, for example, from a database.
         _ if is_peer_gone(kind) && kind != io::ErrorKind::TimedOut => {
             Closing::Lost(match error.downcast::<io::Error>() {
                 Ok(error) => *error,

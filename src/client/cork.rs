@@ -1,4 +1,4 @@
-//! The cork: a guard that gathers output while it lives.
+//! The cork: a guard that gathers output while it exists.
 
 use std::fmt;
 use std::io;
@@ -9,11 +9,11 @@ use crate::client::Client;
 use crate::logging::{debug, Escaped};
 
 impl Client {
-    /// Gathers the output of all threads until the guard drops or [`flush`](Corked::flush) is called.
-    /// Then it is sent as one piece.
+    /// Gathers all output to the client until the guard drops or [`flush`](Corked::flush) is called. The
+    /// output is then sent as one piece. Output of other threads is gathered too.
     ///
-    /// Corks can be nested. Output is sent when the outermost guard drops. If more than 64 KiB are
-    /// gathered, they are sent earlier, so that memory stays bounded.
+    /// Corks can be nested. The output is then sent when the last guard drops. If more than 64 KiB are
+    /// gathered, they are sent earlier to limit the memory.
     ///
     /// ```
     /// # struct Table;
@@ -23,22 +23,22 @@ impl Client {
     ///     for row in 0..100 {
     ///         client.write_line(row.to_string())?;
     ///     }
-    ///     corked.flush()?; // one system call; the drop of the guard would not return an error
+    ///     corked.flush()?; // one system call; dropping the guard would not return an error
     ///     Ok(())
     /// }
     /// # }
     /// ```
-    #[must_use = "the drop of the guard sends the gathered output"]
+    #[must_use = "dropping the guard sends the gathered output"]
     pub fn cork(&self) -> Corked<'_> {
         Corked::new(&self.shared)
     }
 }
 
-/// Gathers the output of a client while it lives. Returned by [`Client::cork`](crate::Client::cork).
+/// A guard that gathers the output to a client. [`Client::cork`](crate::Client::cork) returns it.
 ///
-/// The drop writes the gathered output, which may block like a write. An error then ends the connection
-/// and is only logged. Call [`flush`](Corked::flush) to get the error.
-#[must_use = "the drop of the guard sends the gathered output"]
+/// When it is dropped, it writes the gathered output, which may block like a write. If that fails, the
+/// connection ends, and the error is only logged. Call [`flush`](Corked::flush) to get the error.
+#[must_use = "dropping the guard sends the gathered output"]
 pub struct Corked<'a> {
     shared: &'a Arc<ClientShared>,
 }
@@ -49,7 +49,7 @@ impl<'a> Corked<'a> {
         Corked { shared }
     }
 
-    /// Writes the output that was gathered so far, as one piece. Later output is gathered again.
+    /// Writes the output that was gathered so far as one piece. Later output is gathered again.
     ///
     /// # Errors
     /// The same as for [`Client::write`](crate::Client::write).

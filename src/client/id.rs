@@ -1,4 +1,4 @@
-//! [`ClientId`]: the number of a client. It is never used again in the process.
+//! [`ClientId`]: the number of a client. The process never uses a number twice.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

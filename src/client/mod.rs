@@ -1,12 +1,12 @@
-//! The client: one connected peer, as the server sees it. A cloneable handle that any thread may write
-//! to and close, and that may outlive the connection.
+//! The client: a handle of one connected peer. It can be cloned, any thread may write to it and close it, and
+//! it may outlive the connection.
 //!
-//! Each file holds the methods of [`Client`] for its role, and the code behind them:
+//! Each file holds some methods of [`Client`], and the code behind them:
 //!
 //! - [`write`](mod@write): writes that may block, and the write path.
 //! - [`backlog`]: posts, and the bytes that wait for room.
 //! - [`cork`]: gathered writes.
-//! - [`close`]: the end of a connection, with its reason and the last bytes.
+//! - [`close`]: how a connection ends, for which reason, and how the last bytes are delivered.
 //! - [`state`]: the state that all handles of one client share, behind one lock.
 
 pub(crate) mod backlog;
@@ -28,15 +28,16 @@ use crate::transport::Transport;
 
 /// One connected peer: a handle to write to it and to close it.
 ///
-/// A clone is cheap and is the same client. Any thread may use a handle. A handle may be kept after the
-/// connection has ended: writes then fail with [`BrokenPipe`](std::io::ErrorKind::BrokenPipe), and the handle
-/// holds nothing of the connection open.
+/// Cloning is cheap, and the clone is a handle of the same client. Any thread may use a handle. A handle may
+/// be kept after the connection has ended. It does not keep the socket open, and its writes fail with
+/// [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
 ///
-/// - *Never block:* [`post`](Client::post), [`close`](Client::close), [`abort`](Client::abort), and every
-///   method that only returns a value.
-/// - *May block, for at most the server's write timeout:* [`write`](Client::write),
+/// - These methods never block: [`post`](Client::post), [`close`](Client::close), [`abort`](Client::abort),
+///   and every method that only returns a value.
+/// - These methods may block for at most the server's write timeout: [`write`](Client::write),
 ///   [`write_line`](Client::write_line), [`write_vectored_all`](Client::write_vectored_all),
-///   [`write_frame`](Client::write_frame), `write!`, `flush`, and the drop of a [`cork`](Client::cork).
+///   [`write_frame`](Client::write_frame), `write!` and `flush`. Dropping the guard of a
+///   [`cork`](Client::cork) may block in the same way.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<ClientShared>,
@@ -58,13 +59,13 @@ impl Client {
         self.shared.id
     }
 
-    /// Returns the far end of the connection.
+    /// Returns the peer's side of the connection, for example its address.
     #[must_use]
     pub fn remote(&self) -> &Remote {
         self.shared.remote()
     }
 
-    /// Returns the figures of this client.
+    /// Returns the statistics of this client.
     #[must_use]
     pub fn stats(&self) -> ClientStats {
         self.shared.stats()

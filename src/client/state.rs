@@ -1,8 +1,7 @@
 //! The state that all handles of one client share, behind one lock.
 //!
-//! The lock is never held during a call that can block, and never while user code runs. The files beside
-//! this one work on the state: [`write`](super::write), [`backlog`](super::backlog) and
-//! [`close`](super::close).
+//! The lock is never held during a call that can block, and never while user code runs. These files use the
+//! state: [`write`](super::write), [`backlog`](super::backlog) and [`close`](super::close).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -19,13 +18,13 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::threads::Threads;
 use crate::transport::{Grace, Transport};
 
-/// When this much output is gathered, it is sent although a cork is still there.
+/// When more output than this is gathered under a cork, it is sent at once.
 pub(super) const CORK_LIMIT: usize = 64 * 1024;
-/// How long the end of a connection waits for a peer that neither reads nor sends.
+/// How long a closing connection waits for a peer that neither reads nor sends.
 pub(super) const LINGER_QUIET: Duration = Duration::from_secs(1);
-/// How long the end of a connection waits in all.
+/// How long a closing connection waits in total.
 pub(super) const LINGER_TOTAL: Duration = Duration::from_secs(5);
-/// One segment of the size that every host takes (RFC 9293, 3.7.1). No window is smaller at the start.
+/// One segment of the size that every host accepts (RFC 9293, 3.7.1). No initial window is smaller.
 const ONE_SEGMENT: u64 = 536;
 
 /// The parts of a server that each of its clients needs.
@@ -37,47 +36,47 @@ pub(crate) struct ClientContext {
 /// The part of a client that all its handles share.
 pub(crate) struct ClientShared {
     pub(crate) id: ClientId,
-    /// The far end of the accepted connection.
+    /// The remote side of the accepted connection.
     accepted_from: Remote,
-    /// The far end according to an upgrade, if that differs. Set by the session before `opening`.
+    /// The remote side that an upgrade has found, if it differs. Set by the session before `opening`.
     upgraded_from: OnceLock<Box<Remote>>,
     pub(crate) connected: Instant,
     pub(super) context: Arc<ClientContext>,
-    /// How many bytes were read. Written by the thread that reads, read by threads that ask for figures:
-    /// `Relaxed`.
+    /// How many bytes were read. Written by the thread that reads, and read by threads that ask for the
+    /// statistics. `Relaxed` is enough for that.
     pub(super) bytes_in: AtomicU64,
-    /// No more input is handed to the adapter. Set under the lock with `Release`, so a thread that sees
-    /// it also sees the reason. Read without the lock before each read and each callback. Never cleared.
+    /// No more input is passed to the adapter. Set under the lock with `Release`, so a thread that sees the
+    /// flag also sees the reason. Read without the lock before each read and each callback. Never cleared.
     pub(super) input_ended: AtomicBool,
     /// No more output is accepted, except from `closing`. Written and read like `input_ended`.
     pub(super) output_ended: AtomicBool,
     pub(super) state: Mutex<ClientState>,
-    /// Signalled when a writer has finished and when the connection is asked to end. Awaited by writers
-    /// that queue up, and by the session before its last step.
+    /// Signalled when a writer has finished and when the connection is asked to end. Writers wait here for
+    /// their turn, and the session waits here before its last step.
     pub(super) changed: Condvar,
 }
 
 /// Written and read under the lock, by every thread that holds a handle.
 pub(crate) struct ClientState {
-    /// `None` after the end, so a handle that is kept pins no descriptor.
+    /// `None` after the connection has ended, so a handle that is kept does not keep the socket open.
     pub(super) transport: Option<Arc<dyn Transport>>,
-    /// Why the connection was asked to end. Set by the first thread that asks, taken by the session.
+    /// Why the connection was asked to end. Set by the first thread that asks, and taken by the session.
     pub(super) reason: Option<Closing>,
     pub(super) output: Output,
     /// The peer has ended its output. Set by the session.
     pub(super) end_of_input: bool,
-    /// A thread writes outside of the lock. Other writers queue up, and posts go to the backlog.
+    /// A thread writes without the lock. Other writers wait for their turn, and posts go to the backlog.
     pub(super) writer_active: bool,
     /// Output that was accepted and that the kernel has not taken yet, in order.
     pub(super) backlog: VecDeque<u8>,
-    /// How much the active writer has taken out of the backlog and not sent yet.
+    /// How many bytes the active writer has taken out of the backlog and not sent yet.
     pub(super) in_flight: usize,
-    /// How much of both was gathered under a cork. It comes from writers, and writers wait for room, so it
-    /// does not count against the limit of posted bytes.
+    /// How many bytes of `backlog` and `in_flight` were gathered under a cork. They come from writers, which
+    /// wait for room, so they do not count against the limit of posted bytes.
     pub(super) gathered: usize,
     /// The transport was asked to flush the backlog.
     pub(super) flush_requested: bool,
-    /// How many cork guards are alive.
+    /// How many cork guards exist.
     pub(super) corks: usize,
     pub(super) last_write: Option<Instant>,
     pub(super) bytes_out: u64,
@@ -86,15 +85,15 @@ pub(crate) struct ClientState {
 /// Which threads may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Output {
-    /// No thread yet: upgrades are under way, and only they use the transport.
+    /// No thread yet, because upgrades are running, and only they use the transport.
     HeldBack,
-    /// Every thread.
+    /// Every thread may write.
     Open,
-    /// No thread. Output that was accepted before is still delivered.
+    /// No thread may write. Output that was accepted before is still delivered.
     Refused,
-    /// Only this thread, which runs `closing`.
+    /// Only this thread may write, because it runs `closing`.
     ClosingOnly(ThreadId),
-    /// No thread, and accepted output is dropped.
+    /// No thread may write, and accepted output is dropped.
     Aborted,
 }
 
@@ -135,20 +134,21 @@ impl ClientShared {
         }
     }
 
-    /// Returns the far end of the connection.
+    /// Returns the remote side of the connection.
     pub(crate) fn remote(&self) -> &Remote {
         self.upgraded_from.get().map_or(&self.accepted_from, |remote| remote)
     }
 
-    /// Refuses writes until the upgrades have finished. Called by the session before any other thread can
+    /// Refuses writes until the upgrades have finished. The session calls this before any other thread can
     /// find the client.
     pub(crate) fn hold_back_output(&self) {
         self.state.lock().output = Output::HeldBack;
     }
 
-    /// Goes on with the transport and the far end that the upgrades have returned. Called by the session.
+    /// Continues with the transport and the remote side that the upgrades have returned. The session calls
+    /// this.
     ///
-    /// A connection that was asked to end before stays so. The new transport is interrupted then, too.
+    /// If the connection was asked to end during the upgrades, the new transport is interrupted, too.
     pub(crate) fn upgraded(&self, transport: Arc<dyn Transport>, remote: Remote) {
         if remote != self.accepted_from {
             self.upgraded_from.get_or_init(|| Box::new(remote));
@@ -170,17 +170,17 @@ impl ClientShared {
         }
     }
 
-    /// Returns whether no more input is handed to the adapter.
+    /// Returns `true` if no more input is passed to the adapter.
     pub(crate) fn is_input_ended(&self) -> bool {
         self.input_ended.load(Ordering::Acquire)
     }
 
-    /// Returns whether writes are refused. `closing` alone may still write then.
+    /// Returns `true` if writes are refused. Only `closing` may then still write.
     pub(crate) fn is_output_ended(&self) -> bool {
         self.output_ended.load(Ordering::Acquire)
     }
 
-    /// Publishes how many bytes were read in all. Called by the thread that reads.
+    /// Publishes how many bytes were read in total. The thread that reads calls this.
     pub(crate) fn set_bytes_in(&self, total: u64) {
         self.bytes_in.store(total, Ordering::Relaxed);
     }
@@ -197,22 +197,22 @@ impl ClientShared {
 }
 
 impl ClientState {
-    /// Returns whether the connection was asked to end.
+    /// Returns `true` if the connection was asked to end.
     pub(super) fn is_ending(&self) -> bool {
         !matches!(self.output, Output::HeldBack | Output::Open)
     }
 
-    /// Returns whether accepted output is dropped.
+    /// Returns `true` if accepted output is dropped.
     pub(super) fn is_aborted(&self) -> bool {
         self.output == Output::Aborted
     }
 
-    /// Returns how much was accepted and the kernel has not taken yet.
+    /// Returns how many bytes were accepted that the kernel has not taken yet.
     pub(super) fn unsent(&self) -> usize {
         self.backlog.len() + self.in_flight
     }
 
-    /// Returns how much of the unsent output was posted.
+    /// Returns how many of the unsent bytes were posted.
     pub(super) fn posted(&self) -> usize {
         self.unsent().saturating_sub(self.gathered)
     }
@@ -223,19 +223,19 @@ impl ClientState {
         self.gathered = 0;
     }
 
-    /// Returns whether no output has been under way for a while, as far as this side can tell.
+    /// Returns `true` if, as far as this side can tell, no output has been in transit for a while.
     pub(super) fn is_settled(&self) -> bool {
         !self.writer_active && self.backlog.is_empty() && !self.was_written_lately()
     }
 
-    /// Returns whether more was written than every peer takes at once. Only the transport can tell
-    /// whether the peer has taken it. A reset would destroy output that is still under way.
+    /// Returns `true` if more was written than every peer takes at once. Only the transport can tell whether
+    /// the peer has taken it. A reset would destroy output that is still in transit.
     pub(super) fn may_be_untaken(&self) -> bool {
         self.bytes_out > ONE_SEGMENT
     }
 
-    /// Returns whether something was written within the last second. The peer has taken older output,
-    /// unless it reads slowly.
+    /// Returns `true` if something was written within the last second. A peer that does not read slowly has
+    /// taken all older output.
     pub(super) fn was_written_lately(&self) -> bool {
         self.last_write.is_some_and(|written| written.elapsed() < LINGER_QUIET)
     }
@@ -247,7 +247,7 @@ mod tests {
     use crate::transport::memory::{MemoryTransport, Pipe};
 
     #[test]
-    fn the_amount_and_the_time_of_writes_tell_what_may_still_be_under_way() {
+    fn the_amount_and_the_time_of_writes_tell_whether_output_may_be_in_transit() {
         let transport =
             MemoryTransport { inward: Pipe::new(1), outward: Pipe::new(1), flush: Arc::default() };
         let context = ClientContext { limits: Arc::new(Limits::default()), threads: Threads::new() };

@@ -1,9 +1,9 @@
 //! The write path of a client.
 //!
-//! A write first tries to send without waiting, under the lock. That is the whole path of nearly every
-//! write: one lock and one system call. If not everything fits, the thread becomes the active writer,
-//! releases the lock and waits for room. Until it has finished, other writers queue up and posts go to
-//! the [`backlog`](super::backlog). Therefore `post` and `close` never wait for a blocked writer.
+//! A write first tries to send under the lock without waiting. Nearly every write is done after that, with
+//! one lock and one system call. If the socket does not take everything, the thread becomes the active
+//! writer, releases the lock and waits for room. Until it has finished, other writers wait for their turn and
+//! posts go to the [`backlog`](super::backlog). Therefore `post` and `close` never wait for a blocked writer.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -22,24 +22,24 @@ use crate::sync::thread;
 use crate::transport::Transport;
 
 impl Client {
-    /// Writes all of `data` as one record. Records from any number of threads never mix.
+    /// Writes all of `data` as one record. Records from several threads never mix.
     ///
-    /// Blocks while the peer's window is full, for at most the server's write timeout in all. That also
-    /// holds if the peer reads one byte at a time. After the timeout the connection ends
+    /// Blocks while the peer's receive window is full, for at most the server's write timeout in total, even
+    /// if the peer keeps reading a few bytes at a time. After the timeout the connection ends
     /// ([`TooSlow`](Closing::TooSlow)).
     ///
     /// # Errors
-    /// The connection has ended, or it ends, after each of these errors.
+    /// Returns a [`std::io::Error`]. The connection has ended or is ending after each of these errors:
     ///
-    /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the connection has ended or is being closed. Only
-    ///   [`closing`](crate::Adapter::closing) itself may still write then.
-    /// - [`TimedOut`](io::ErrorKind::TimedOut) after the write timeout.
-    /// - The error of the system if the connection was lost.
+    /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the connection has ended or is being closed. While it
+    ///   is being closed, only [`closing`](crate::Adapter::closing) may still write.
+    /// - [`TimedOut`](io::ErrorKind::TimedOut) if the write timeout has passed.
+    /// - The error of the operating system if the connection was lost.
     pub fn write(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
         self.shared.write(&[data.as_ref()])
     }
 
-    /// Writes `line` as one record. Adds a line feed unless it ends in one.
+    /// Writes `line` as one record. Adds a line feed unless `line` already ends in a line feed.
     ///
     /// # Errors
     /// The same as for [`write`](Client::write).
@@ -52,11 +52,14 @@ impl Client {
         }
     }
 
-    /// Writes formatted text as one record: `write!(client, "{name}: {text}")`. It formats everything
-    /// first and then writes once.
+    /// Writes formatted text as one record. The macro `write!` calls this:
+    /// `write!(client, "{name}: {text}")`. All text is formatted before anything is written.
     ///
     /// # Errors
-    /// - If a formatter fails. Nothing is written then, and the connection goes on.
+    /// Returns a [`std::io::Error`]:
+    ///
+    /// - An error of kind [`Other`](io::ErrorKind::Other) if a formatter fails. Nothing is written, and the
+    ///   connection continues.
     /// - Every error of [`write`](Client::write).
     pub fn write_fmt(&self, record: fmt::Arguments<'_>) -> io::Result<()> {
         if let Some(text) = record.as_str() {
@@ -67,7 +70,7 @@ impl Client {
         self.write(text)
     }
 
-    /// Writes several parts as one record. Makes one system call if the peer's window takes everything.
+    /// Writes several parts as one record. Makes only one system call if the socket takes everything at once.
     ///
     /// # Errors
     /// The same as for [`write`](Client::write).
@@ -75,22 +78,24 @@ impl Client {
         self.shared.write(parts)
     }
 
-    /// Writes `payload` as one frame of this framing, which is one record.
+    /// Puts `payload` into a frame of `framing`, and writes the frame as one record.
     ///
     /// # Errors
-    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if the payload does not fit into a frame. Nothing
-    ///   is written then, and the connection goes on.
+    /// Returns a [`std::io::Error`]:
+    ///
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if the payload does not fit into a frame. Nothing is
+    ///   written, and the connection continues.
     /// - Every error of [`write`](Client::write).
     pub fn write_frame<F: Framing + ?Sized>(&self, framing: &F, payload: impl AsRef<[u8]>) -> io::Result<()> {
         framing.encode(payload.as_ref(), &mut |parts| self.shared.write(parts))
     }
 }
 
-/// Each call of `write` sends one record. `write!(&client, …)` formats everything first and then sends
-/// one record, too.
+/// Each call of `write` sends one record. `write!(&client, …)` also sends one record, after all text is
+/// formatted.
 ///
-/// `flush` sends the output that a cork has gathered, and waits until posted bytes have gone out. Usually
-/// there are neither.
+/// `flush` sends the output that a cork has gathered, and waits until posted bytes are sent. Usually it has
+/// nothing to do.
 impl io::Write for &Client {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         Client::write(self, data)?;
@@ -194,7 +199,7 @@ impl ClientShared {
     pub(super) fn uncork(self: &Arc<Self>) -> io::Result<()> {
         let mut state = self.state.lock();
         state.corks -= 1;
-        // The end of the connection sends the rest.
+        // The closing of the connection sends the rest.
         if state.corks > 0 || state.backlog.is_empty() || self.is_output_ended() {
             return Ok(());
         }
@@ -202,7 +207,7 @@ impl ClientShared {
         self.write_gathered()
     }
 
-    /// Sends the backlog if there is one, also if another thread is about to do so.
+    /// Sends the backlog if there is one, even if another thread is about to send it.
     pub(super) fn flush_now(self: &Arc<Self>) -> io::Result<()> {
         if self.state.lock().unsent() == 0 {
             return Ok(());
@@ -219,11 +224,11 @@ impl ClientShared {
         self.send(state, &mut [])
     }
 
-    /// Waits until no other writer is active, then sends the backlog and `slices`. Blocks for at most
-    /// the write timeout in all.
+    /// Waits until no other writer is active, then sends the backlog and `slices`. Blocks for at most the
+    /// write timeout in total.
     pub(super) fn send(self: &Arc<Self>, mut state: Guard<'_>, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
         let deadline = Instant::now() + self.context.limits.write_timeout();
-        // A thread that has sent half a record above still holds the lock, so it finds no active writer.
+        // A thread that has already sent a part of its record still holds the lock, so no writer is active.
         while state.writer_active {
             if self.changed.wait_until(&mut state, deadline).timed_out() && state.writer_active {
                 drop(state);
@@ -251,8 +256,8 @@ impl ClientShared {
     /// Becomes the active writer, and sends the backlog and `slices` with the lock released.
     ///
     /// # Errors
-    /// - `TimedOut` at the deadline. If the connection is asked to end, the bounds of the linger hold,
-    ///   too.
+    /// - `TimedOut` at the deadline. If the connection is asked to end, the time limits of the linger also
+    ///   apply.
     /// - The error of the transport if the connection was lost.
     pub(super) fn send_unlocked<'a>(
         &'a self,
@@ -277,7 +282,7 @@ impl ClientShared {
         state.writer_active = false;
         state.in_flight = 0;
         state.gathered = state.gathered.saturating_sub(gathered);
-        // All threads are woken, because one of them may be the session, which waits to end.
+        // All threads are woken, because one of them may be the session, which waits for its last step.
         self.changed.notify_all();
         (state, result)
     }
@@ -291,7 +296,7 @@ impl ClientShared {
         let mut progress = Instant::now();
         let mut ending = None;
         loop {
-            // This also steps over empty slices.
+            // This also skips empty slices.
             IoSlice::advance_slices(&mut slices, 0);
             if slices.is_empty() {
                 return Ok(());
@@ -328,7 +333,7 @@ impl ClientShared {
         let was_ending = self.is_output_ended();
         self.end(Closing::TooSlow, true);
         if was_ending {
-            // The bounds of the linger have cut the write short.
+            // The time limits of the linger have ended the write.
             return io::ErrorKind::BrokenPipe.into();
         }
         let limit = self.context.limits.write_timeout();
@@ -338,7 +343,7 @@ impl ClientShared {
         )
     }
 
-    /// Ends the connection after an I/O error. The caller and `closing` get one value of it each.
+    /// Ends the connection after an I/O error. The caller and `closing` each get a copy of the error.
     pub(super) fn lose(&self, state: Guard<'_>, error: io::Error) -> io::Error {
         drop(state);
         self.end(Closing::Lost(duplicate(&error)), false);

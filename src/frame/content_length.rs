@@ -12,33 +12,34 @@ const HEAD_LIMIT: usize = 8 * 1024;
 /// The end of the last field, and the empty line.
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
-/// Header fields, an empty line, and a body. `Content-Length` says how many bytes the body has.
+/// Frames that consist of header fields, an empty line and a body. The field `Content-Length` gives the
+/// number of bytes of the body.
 ///
-/// The frame is the body. Other fields are allowed and ignored, with any value.
+/// The payload of a frame is the body. Other header fields are allowed and ignored.
 ///
 /// This is the base protocol of the Language Server Protocol (specification 3.17, "Base Protocol") and of the
-/// Debug Adapter Protocol. Fields end with CRLF. Apart from that they follow HTTP (RFC 7230, section 3.2):
+/// Debug Adapter Protocol. Header fields end in CRLF and follow the rules of HTTP (RFC 7230, section 3.2):
 ///
-/// - The case of a name does not matter.
-/// - Blanks may surround a value, but not a name.
+/// - Names of fields are not case-sensitive.
+/// - Blanks are allowed before and after a value, but not before or after a name.
 #[derive(Clone, Debug)]
 pub struct ContentLength {
     limit: usize,
-    /// How many bytes of the header part were searched. Its end does not begin in them.
+    /// How many bytes of the header part were searched. The end of the header part does not begin in them.
     searched: usize,
     /// The start and the end of the body. `None` until the header part has arrived.
     body: Option<(usize, usize)>,
 }
 
 impl Default for ContentLength {
-    /// Makes frames with bodies of at most 16 MiB.
+    /// Creates a framing for bodies of at most 16 MiB.
     fn default() -> ContentLength {
         ContentLength::with_limit(16 * 1024 * 1024)
     }
 }
 
 impl ContentLength {
-    /// Makes frames with bodies of at most `limit` bytes. A header part has at most 8 KiB.
+    /// Creates a framing for bodies of at most `limit` bytes. A header part may have at most 8 KiB.
     #[must_use]
     pub fn with_limit(limit: usize) -> ContentLength {
         ContentLength { limit, searched: 0, body: None }

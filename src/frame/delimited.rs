@@ -7,19 +7,19 @@ use memchr::memmem;
 use crate::error::Result;
 use crate::frame::{unframable, Frame, FrameError, Framing};
 
-/// Frames that end with the same sequence of bytes, the delimiter. A frame cannot contain it.
+/// Frames that end with the same sequence of bytes, the delimiter. A payload cannot contain the delimiter.
 ///
-/// If the last frame of the input has no delimiter, that is [`FrameError::Truncated`].
+/// If the input ends without a delimiter, the error is [`FrameError::Truncated`].
 #[derive(Clone, Debug)]
 pub struct Delimited {
     finder: memmem::Finder<'static>,
     limit: usize,
-    /// How many bytes of the frame were searched. No delimiter begins in them.
+    /// How many bytes of the frame were already searched. No delimiter begins in them.
     searched: usize,
 }
 
 impl Delimited {
-    /// Makes frames that end with `delimiter`, of at most 64 KiB. The delimiter does not count.
+    /// Creates a framing with this delimiter and a limit of 64 KiB.
     ///
     /// # Panics
     /// Panics if `delimiter` is empty.
@@ -30,7 +30,7 @@ impl Delimited {
         Delimited { finder: memmem::Finder::new(delimiter).into_owned(), limit: 64 * 1024, searched: 0 }
     }
 
-    /// Sets the limit in bytes. The delimiter does not count. Default: 64 KiB.
+    /// Sets the limit of a payload in bytes. The delimiter does not count. Default: 64 KiB.
     #[must_use]
     pub fn limit(self, limit: usize) -> Delimited {
         Delimited { limit, ..self }
@@ -62,7 +62,7 @@ impl Framing for Delimited {
                 payload.ends_with(head) && delimiter.starts_with(tail)
             });
         if found {
-            return Err(unframable("it contains the delimiter, or would with the delimiter after it"));
+            return Err(unframable("it contains the delimiter, or would after the delimiter is added"));
         }
         if payload.len() > self.limit {
             return Err(unframable(FrameError::TooLong { limit: self.limit }));

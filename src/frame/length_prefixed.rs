@@ -1,22 +1,22 @@
-//! [`LengthPrefixed`]: each frame begins with its length as a number.
+//! [`LengthPrefixed`]: each frame begins with its length as a binary number.
 
 use std::io;
 
 use crate::error::Result;
 use crate::frame::{unframable, Frame, FrameError, Framing};
 
-/// The order of the bytes of a number.
+/// The byte order of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endian {
-    /// The highest byte first. This is the network byte order.
+    /// The most significant byte comes first. This is the network byte order.
     Big,
-    /// The lowest byte first.
+    /// The least significant byte comes first.
     Little,
 }
 
-/// Frames that begin with their length, as an unsigned number of 1, 2, 4 or 8 bytes.
+/// Frames that begin with the length of the payload, as an unsigned number of 1, 2, 4 or 8 bytes.
 ///
-/// The length does not count the bytes of the number itself.
+/// The length does not include the bytes of the number itself.
 #[derive(Clone, Debug)]
 pub struct LengthPrefixed {
     width: usize,
@@ -25,14 +25,14 @@ pub struct LengthPrefixed {
 }
 
 impl Default for LengthPrefixed {
-    /// Makes frames with a length of four bytes in network byte order, and a limit of 1 MiB.
+    /// Creates a framing with a length of four bytes in network byte order, and a limit of 1 MiB.
     fn default() -> LengthPrefixed {
         LengthPrefixed::new(4, Endian::Big)
     }
 }
 
 impl LengthPrefixed {
-    /// Makes frames with a length of `width` bytes, and a limit of 1 MiB.
+    /// Creates a framing with a length of `width` bytes, and a limit of 1 MiB.
     ///
     /// # Panics
     /// Panics if `width` is not 1, 2, 4 or 8.
@@ -42,7 +42,7 @@ impl LengthPrefixed {
         LengthPrefixed { width, endian, limit: 1024 * 1024 }
     }
 
-    /// Sets the limit in bytes. The length itself does not count. Default: 1 MiB.
+    /// Sets the limit of a payload in bytes. The bytes of the length do not count. Default: 1 MiB.
     #[must_use]
     pub fn limit(self, limit: usize) -> LengthPrefixed {
         LengthPrefixed { limit, ..self }

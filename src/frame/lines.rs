@@ -1,39 +1,39 @@
-//! [`Lines`]: each frame is a line that ends with LF or CRLF.
+//! [`Lines`]: each frame is a line that ends in LF or CRLF.
 
 use std::io;
 
 use crate::error::Result;
 use crate::frame::{unframable, Frame, FrameError, Framing};
 
-/// Lines that end with LF or CRLF. The frame is the line without that end.
+/// Lines that end in LF or CRLF. The payload of a frame is the line without this end.
 ///
-/// The last line of the input is a frame even without an end. A line may contain any other bytes: NUL, CR in
-/// the middle, invalid UTF-8.
+/// The last line of the input is a frame even if it has no end. A line may contain any other bytes, such as
+/// NUL, CR in the middle or invalid UTF-8.
 ///
-/// It encodes with LF, or with CRLF after [`crlf`](Lines::crlf).
+/// A line is encoded with LF. After [`crlf`](Lines::crlf), it is encoded with CRLF.
 #[derive(Clone, Debug)]
 pub struct Lines {
     limit: usize,
     crlf: bool,
-    /// How many bytes of the line were searched. They contain no LF.
+    /// How many bytes of the line were already searched. They contain no LF.
     searched: usize,
 }
 
 impl Default for Lines {
-    /// Makes lines of at most 64 KiB.
+    /// Creates a framing for lines of at most 64 KiB.
     fn default() -> Lines {
         Lines::with_limit(64 * 1024)
     }
 }
 
 impl Lines {
-    /// Makes lines of at most `limit` bytes. Their end does not count.
+    /// Creates a framing for lines of at most `limit` bytes. The end of a line does not count.
     #[must_use]
     pub fn with_limit(limit: usize) -> Lines {
         Lines { limit, crlf: false, searched: 0 }
     }
 
-    /// Ends lines with CRLF when it encodes. Default: LF.
+    /// Encodes lines with CRLF at the end. Default: LF.
     #[must_use]
     pub fn crlf(self) -> Lines {
         Lines { crlf: true, ..self }

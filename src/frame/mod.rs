@@ -1,7 +1,7 @@
-//! [`Framing`]: how a stream of bytes is cut into frames. Public as `backport::framing`.
+//! [`Framing`]: cuts a stream of bytes into frames. This module is public as `backport::framing`.
 //!
-//! A framing only computes: it owns no connection and no thread. The adapter or the code that uses it calls
-//! it on the client's own thread. Each of the other files of this folder holds one framing.
+//! A framing is a pure computation without a connection or a thread. It is called on the client's own thread.
+//! Each of the other files of this folder has one framing.
 
 pub(crate) mod content_length;
 pub(crate) mod delimited;
@@ -14,9 +14,9 @@ use std::ops::Range;
 
 use crate::error::Result;
 
-/// Cuts a stream of bytes into frames, and puts messages into frames.
+/// Cuts a stream of bytes into frames, and encodes messages as frames.
 ///
-/// No method blocks, except that [`encode`](Framing::encode) calls a function that may.
+/// No method may block, except that the function which [`encode`](Framing::encode) calls may block.
 ///
 /// ```
 /// use std::io;
@@ -39,27 +39,26 @@ use crate::error::Result;
 /// # assert!(Quads.decode_end(b"e").unwrap_err().is::<FrameError>());
 /// ```
 pub trait Framing: Send + 'static {
-    /// Looks for a frame at the start of `input`. Returns `None` if more bytes are needed.
+    /// Looks for a frame at the start of `input`. Returns `None` if the frame needs more bytes.
     ///
-    /// `input` begins at the end of the last frame, and is never empty. After `None`, the next call gets the
-    /// same bytes, with more bytes after them. Therefore a framing can keep in `self` how far it has
-    /// searched.
+    /// `input` begins after the previous frame and is never empty. After `None`, the next call gets the same
+    /// bytes followed by more bytes. Therefore a framing can store in `self` how far it has searched.
     ///
     /// # Errors
-    /// - If no frame can begin with these bytes.
-    /// - If the frame would be over the framing's limit.
+    /// Returns an error if no frame can begin with these bytes, or if the frame is over the framing's limit.
     ///
-    /// The adapter of [`Adapter::framed`](crate::Adapter::framed) ends the connection then.
+    /// With [`Adapter::framed`](crate::Adapter::framed), an error ends the connection.
     /// [`Input::frame`](crate::Input::frame) returns the error.
     fn decode(&mut self, input: &[u8]) -> Result<Option<Frame>>;
 
-    /// Returns the last frame, after the peer has ended its output. `input` is the rest in which `decode` has
-    /// found no frame. It may be empty.
+    /// Returns the last frame after the peer has ended its output. `input` has the remaining bytes, in which
+    /// `decode` has found no frame. It may be empty.
     ///
-    /// By default there is no last frame.
+    /// By default this returns `None`, or an error if `input` is not empty.
     ///
     /// # Errors
-    /// If the stream cannot end here. By default this is [`FrameError::Truncated`] if `input` is not empty.
+    /// Returns an error if the input must not end here. The default is [`FrameError::Truncated`] if `input`
+    /// is not empty.
     fn decode_end(&mut self, input: &[u8]) -> Result<Option<Frame>> {
         if input.is_empty() {
             Ok(None)
@@ -68,16 +67,18 @@ pub trait Framing: Send + 'static {
         }
     }
 
-    /// Puts `payload` into a frame, and calls `send` once with the parts of the frame in order.
+    /// Encodes `payload` as a frame, and calls `send` once with the parts of the frame in order.
     ///
     /// # Errors
-    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if the payload does not fit into a frame. `send` is
-    ///   not called then.
+    /// Returns a [`std::io::Error`]:
+    ///
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if the payload does not fit into a frame. Then `send`
+    ///   is not called.
     /// - Every error of `send`.
     fn encode(&self, payload: &[u8], send: &mut dyn FnMut(&[&[u8]]) -> io::Result<()>) -> io::Result<()>;
 }
 
-/// Forwards every call, so a program can choose a framing while it runs.
+/// Forwards every call, so a program can choose a framing at run time.
 impl<F: Framing + ?Sized> Framing for Box<F> {
     fn decode(&mut self, input: &[u8]) -> Result<Option<Frame>> {
         (**self).decode(input)
@@ -92,18 +93,18 @@ impl<F: Framing + ?Sized> Framing for Box<F> {
     }
 }
 
-/// The place of a frame in the bytes that a [`Framing`] was given.
+/// The position of a frame in the input of a [`Framing`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Frame {
-    /// The place of the message.
+    /// The position of the payload.
     pub payload: Range<usize>,
-    /// How many bytes the frame takes in all, from the start. At least one.
+    /// How many bytes of the input the whole frame takes. At least one.
     pub used: usize,
 }
 
 impl Frame {
-    /// Makes a frame that takes `used` bytes from the start, with its message at `payload`.
+    /// Creates a frame that takes the first `used` bytes of the input and has its payload at `payload`.
     #[must_use]
     pub fn new(payload: Range<usize>, used: usize) -> Frame {
         Frame { payload, used }
@@ -112,7 +113,8 @@ impl Frame {
     /// Checks the frame against the size of the input, because a framing is user code.
     ///
     /// # Errors
-    /// If the frame reaches beyond the input, or takes no byte, which would be an endless loop.
+    /// Returns an error if the frame reaches beyond the input, or if it takes no byte, which would cause an
+    /// endless loop.
     pub(crate) fn check(self, available: usize) -> Result<Frame> {
         let Range { start, end } = self.payload;
         if self.used == 0 || self.used > available || start > end || end > available {
@@ -123,7 +125,7 @@ impl Frame {
     }
 }
 
-/// The reason why bytes are not a frame.
+/// The reason why bytes are not a valid frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrameError {
@@ -136,7 +138,7 @@ pub enum FrameError {
     Truncated,
     /// The frame took longer than [`Framed::within`](crate::framing::Framed::within) allows.
     TooSlow,
-    /// The bytes are not a frame of this kind. The text says why.
+    /// The bytes are not a valid frame. The text says why.
     Malformed(String),
 }
 
@@ -144,10 +146,10 @@ impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FrameError::TooLong { limit } => {
-                write!(f, "a frame is over the limit of {limit} bytes (the framing's limit)")
+                write!(f, "a frame is longer than the framing's limit of {limit} bytes")
             }
             FrameError::Truncated => f.write_str("the input ended within a frame"),
-            FrameError::TooSlow => f.write_str("a frame did not arrive completely in time"),
+            FrameError::TooSlow => f.write_str("a frame took too long to arrive"),
             FrameError::Malformed(what) => write!(f, "malformed frame: {what}"),
         }
     }
@@ -155,7 +157,7 @@ impl fmt::Display for FrameError {
 
 impl std::error::Error for FrameError {}
 
-/// Makes the error of `encode` for a payload that does not fit into a frame.
+/// Creates the error of `encode` for a payload that does not fit into a frame.
 fn unframable(why: impl fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("the payload does not fit into a frame: {why}"))
 }

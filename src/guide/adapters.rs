@@ -1,4 +1,4 @@
-//! Adapters: the callbacks, and state of one client or of all clients.
+//! Adapters: the callbacks, and where to keep state.
 //!
 //! # Callbacks
 //!
@@ -8,16 +8,16 @@
 //! | callback | when it is called | connection |
 //! |---|---|---|
 //! | [`opening`](crate::Adapter::opening) | once, first | open |
-//! | [`receiving`](crate::Adapter::receiving) | each time bytes have arrived, with all that are there | open |
-//! | [`closing`](crate::Adapter::closing) | once, last, if `opening` has begun | accepts a last write, unless it was lost, aborted or too slow |
-//! | [`serving`](crate::Adapter::serving) | once, after `opening`, instead of `receiving` | open; returning closes it |
+//! | [`receiving`](crate::Adapter::receiving) | each time bytes have arrived, with all bytes that are available | open |
+//! | [`closing`](crate::Adapter::closing) | once, last, if `opening` was called | accepts last writes, unless it was lost, aborted or too slow |
+//! | [`serving`](crate::Adapter::serving) | once, after `opening`; if you implement it, `receiving` is not called | open until it returns |
 //!
-//! All run on the client's own thread, one after another. The factory runs on that thread too, before
-//! `opening`. After `closing` the adapter is dropped.
+//! All callbacks of a client run on the client's own thread, one after another. The factory runs on that
+//! thread too, before `opening`. The adapter is dropped after `closing`.
 //!
-//! The network decides how bytes are grouped. One `write` of the peer can arrive in several calls of
-//! `receiving`, and several writes can arrive in one call. The page [`messages`](super::messages) shows
-//! how to get whole messages.
+//! TCP does not keep the boundaries of writes. One `write` of the peer can arrive in several calls of
+//! `receiving`, and several writes can arrive in one call. The page [`messages`](super::messages) shows how
+//! to get whole messages.
 //!
 //! # State of one client
 //!
@@ -52,8 +52,8 @@
 //!
 //! # State of all clients
 //!
-//! Put shared state into an `Arc`, behind a `Mutex` if it changes. The factory clones the `Arc` for each
-//! adapter. The factory is called for every client, so it is a `move` closure that clones:
+//! Put shared state into an `Arc`, with a `Mutex` inside if the state changes. The factory is a `move`
+//! closure that owns the `Arc` and clones it for each adapter:
 //!
 //! ```
 //! use std::io::{BufRead, BufReader};
@@ -93,9 +93,9 @@
 //! # }
 //! ```
 //!
-//! Do not [`write`](crate::Client::write) while you hold such a lock: a slow peer would block every
-//! client that needs the lock. Release the lock first, or use [`post`](crate::Client::post), which never
-//! blocks.
+//! Do not call [`write`](crate::Client::write) while you hold such a lock, because a slow peer would then
+//! block every client that needs the lock. Release the lock first, or use [`post`](crate::Client::post),
+//! which never blocks.
 //!
 //! # Other ways to make an adapter
 //!

@@ -1,10 +1,11 @@
-//! Conversations: straight-line code instead of a state machine, and libraries that want a stream.
+//! Conversations: straight-line code instead of a state machine, and libraries that need a stream.
 //!
 //! # Serving
 //!
-//! Some protocols ask, wait for the answer and ask again. For these, implement [`Adapter::serving`]
-//! instead of [`receiving`](crate::Adapter::receiving). It holds the whole conversation, and returning
-//! closes the connection. Its [`Input`] is a [`Read`](std::io::Read) and a [`BufRead`](std::io::BufRead):
+//! In some protocols the server asks, waits for the answer and asks again. For such a protocol, implement
+//! [`Adapter::serving`] instead of [`receiving`](crate::Adapter::receiving). It runs the whole conversation,
+//! and the connection is closed when it returns. Its [`Input`] implements [`Read`](std::io::Read) and
+//! [`BufRead`](std::io::BufRead):
 //!
 //! ```
 //! use std::io::{BufRead, Read, Write};
@@ -32,39 +33,39 @@
 //! # }
 //! ```
 //!
-//! The method `read_line` alone has no limit, so a peer could make the server allocate without end. The
-//! call of `take` sets a limit.
+//! The call of `take` limits the line. Without a limit, a peer could send a line that never ends, and
+//! `read_line` would allocate more and more memory.
 //!
-//! | method | gives |
+//! | method | returns |
 //! |---|---|
 //! | [`chunk`](crate::Input::chunk) | the bytes that have arrived, or `None` at the end of input |
 //! | [`frame`](crate::Input::frame) | the next message, or `None` at the end of input |
-//! | `read`, `read_exact`, `read_line`, `take` and the rest of `Read` and `BufRead` | as for any reader |
+//! | `read`, `read_exact`, `read_line`, `take` and the rest of `Read` and `BufRead` | the same as for any reader |
 //! | [`stream`](crate::Input::stream) | input and output as one stream |
 //!
-//! The methods can be mixed: none takes more bytes than it returns. [`Input::set_deadline`] lets reads
-//! fail with `TimedOut` from a given time on, and the connection continues.
+//! The methods can be mixed, because none of them consumes more bytes than it returns.
+//! [`Input::set_deadline`] sets a time after which reads fail with `TimedOut`. The connection continues after
+//! such an error.
 //!
 //! # End of input
 //!
-//! Reads come to the end of input when the peer ends its output. They also do so when this side closes
-//! the client, for example in a stop. Either can cut a message, and `read_line` then returns the first
-//! part of the line. Check a message before you act on it:
+//! Reads reach the end of input when the peer ends its output. They also reach it when the server closes the
+//! client, for example in a stop. In both cases the last message can be incomplete, and `read_line` then
+//! returns only the first part of the line. Check a message before you act on it:
 //!
-//! - A line that ends in `\n` is whole.
-//! - [`Input::frame`] returns only whole messages. (`Lines` accepts that the peer's last line lacks its
-//!   end.)
-//! - For other reads, ask [`Client::is_closed`]. It returns `true` if this side closed the client.
+//! - A line that ends in `\n` is complete.
+//! - [`Input::frame`] returns only complete messages. (`Lines` accepts a last line without a line end.)
+//! - For other reads, call [`Client::is_closed`]. It returns `true` if the server has closed the client.
 //!
-//! # Libraries that want a stream
+//! # Libraries that need a stream
 //!
-//! Many libraries read and write one blocking stream, as they would a `TcpStream`. [`Input::stream`]
-//! gives them a [`Stream`], which is `Read`, `BufRead` and `Write`. If this side closes the client, reads
-//! of the stream fail with [`ConnectionAborted`](std::io::ErrorKind::ConnectionAborted), so a library
-//! cannot mistake that for the peer's end.
+//! Many libraries read and write one blocking stream, such as a `TcpStream`. For them, [`Input::stream`]
+//! returns a [`Stream`], which implements `Read`, `BufRead` and `Write`. If the server closes the client,
+//! reads of the stream fail with [`ConnectionAborted`](std::io::ErrorKind::ConnectionAborted). Therefore a
+//! library cannot mistake a close by the server for an end of the peer's output.
 //!
-//! The documentation of [`Stream`] has a program. The example `websocket` serves WebSocket with the crate
-//! `tungstenite`.
+//! The documentation of [`Stream`] has an example. The program `examples/protocols/websocket.rs` serves
+//! WebSocket with the crate `tungstenite`.
 //!
 //! [`Adapter::serving`]: crate::Adapter::serving
 //! [`Client::is_closed`]: crate::Client::is_closed

@@ -1,19 +1,20 @@
-//! Errors and logging: errors and panics, and the messages in the log.
+//! Errors, panics and the log.
 //!
 //! # Errors of callbacks
 //!
-//! Callbacks return [`Result`], so `?` works on any error. An error ends that client alone. The reason
-//! that `closing` gets tells the cases apart:
+//! Callbacks return [`Result`], so `?` works on any error. An error ends only the connection of that client.
+//! The argument `reason` of `closing` says what happened:
 //!
 //! | event | reason | log level |
 //! |---|---|---|
 //! | a callback returned an error | [`Failed`] | warn |
-//! | a callback returned an I/O error that only says that the peer went away | [`Lost`], or an earlier reason | debug |
+//! | a callback returned an I/O error which means that the peer has disconnected | [`Lost`], or an earlier reason | debug |
 //! | a callback panicked | [`Panicked`] | error |
 //! | the peer ended its output | [`ByPeer`] | debug |
 //!
-//! [`Closing`](crate::Closing) lists all reasons. If the factory panics, the client is closed without
-//! `opening` and `closing`. With `panic = "abort"` in the profile, a panic still ends the process.
+//! [`Closing`](crate::Closing) lists all reasons. If the factory panics, the client is closed, and `opening`
+//! and `closing` are not called. If your Cargo profile has `panic = "abort"`, a panic ends the process as
+//! usual.
 //!
 //! ```
 //! use backport::{receiving, testing, Closing};
@@ -34,9 +35,10 @@
 //!
 //! # Errors of a machine
 //!
-//! [`Backport::run`](crate::Backport::run) returns the error of your setup, or an [`Error`] in a box.
-//! `error.downcast_ref::<backport::Error>()` tells the cases apart. Errors about an address name the
-//! address. Errors about a limit name the limit.
+//! [`Backport::run`](crate::Backport::run) returns the error of your setup closure, or a boxed [`Error`]. Use
+//! `error.downcast_ref::<backport::Error>()` to find out which error it is. An error about an address names
+//! the address, and an error about a limit names the limit. The documentation of [`Result`] shows a `main`
+//! that prints an error as a sentence.
 //!
 //! # The log
 //!
@@ -45,28 +47,28 @@
 //!
 //! | level | messages |
 //! |---|---|
-//! | error | panics, threads that are lost or stuck, servers that failed |
+//! | error | panics, threads that failed or are stuck, servers that failed |
 //! | warn | clients that failed or were refused, accept errors, servers that are full |
 //! | info | servers and machines that start and stop |
 //! | debug | each client |
 //! | trace | each read |
 //!
-//! The examples use `env_logger`: `RUST_LOG=debug cargo run --example chat`. Text that came from a peer
-//! is escaped, also inside an error message of yours, so a peer cannot forge a line.
+//! The examples use `env_logger`, so `RUST_LOG=debug cargo run --example chat` shows the messages. Text from
+//! a peer is escaped, even if it is part of your own error message. Therefore a peer cannot forge a log line.
 //!
 //! # No client waits for the logger
 //!
-//! A thread of its own, `backport-log`, calls the logger and keeps the order of the records. A logger
-//! that blocks, is slow or panics delays no client.
+//! A separate thread, `backport-log`, calls the logger with the records in order. Therefore a logger that is
+//! slow, blocks or panics delays no client.
 //!
-//! - The thread starts with the first record. It ends after a second without one, or when `run` returns.
-//! - If more than 1 MiB of records wait, new ones are dropped. A warning says how many.
-//! - When `run` returns, all earlier records have been logged. The exception is a logger that needs more
-//!   than a second for one record, or for all that are left.
-//! - A logger may call this crate. Records of the crate about that call are dropped, because they would
-//!   never end.
-//! - If no thread can be started, the thread that has a record calls the logger itself.
-//! - A process that ends by `exit` may lose the last records.
+//! - The thread starts with the first record. It ends after a second without a record, or when `run` returns.
+//! - If more than 1 MiB of records wait, new records are dropped. A warning says how many were dropped.
+//! - When `run` returns, all earlier records have been logged. The exception is a logger that needs more than
+//!   a second for one record, or for all records that are left.
+//! - A logger may call this crate. Records that such a call causes are dropped, because each of them could
+//!   cause the next one.
+//! - If the thread `backport-log` cannot be started, the thread that logs a record calls the logger itself.
+//! - A process that calls `std::process::exit` may lose the last records.
 //!
 //! [`Result`]: crate::Result
 //! [`Error`]: crate::Error

@@ -1,6 +1,6 @@
-//! From the gem: a dictionary and the differences, for users of the Ruby gem `backport`.
+//! For users of the Ruby gem `backport`: the corresponding names, and the differences.
 //!
-//! # Dictionary
+//! # Names
 //!
 //! | gem | crate |
 //! |---|---|
@@ -18,15 +18,15 @@
 //!
 //! | | gem | crate |
 //! |---|---|---|
-//! | `receiving` gets | a String of up to 255 bytes | bytes, as many as are there ([`framing`](crate::framing) makes lines) |
-//! | `opening` runs | under the lock of the acceptor | on the client's thread, and may take its time |
+//! | `receiving` gets | a String of up to 255 bytes | all bytes that are available ([`framing`](crate::framing) cuts them into lines) |
+//! | `opening` runs | under the lock of the acceptor | on the client's thread, and may block |
 //! | `closing` is called | twice after `close` | exactly once |
-//! | an exception, here an error or a panic | leaks its client, or stops the server | ends that client, with a line in the log |
-//! | `remote` is | the local address | the peer's address, and the local one beside it |
-//! | the end of stdin | is not noticed | ends the server, and a machine without another server |
+//! | an exception (in Rust an error or a panic) | leaks its client, or stops the server | ends that client and is logged |
+//! | `remote` is | the local address | the peer's address, together with the local address |
+//! | the end of stdin | is not noticed | ends the server, and the machine if it has no other server |
 //! | `run` with nothing prepared | hangs | returns |
 //! | `machine.stop` | skips every second server | stops every server and closes every client |
-//! | intervals | drift | keep their rate |
+//! | intervals | drift | run at a fixed rate |
 //! | writes from several threads | mix | stay whole |
-//! | Ctrl-C | is an exception | is a graceful stop |
+//! | Ctrl-C | raises an exception | stops gracefully |
 //! | waiting | polls | blocks |

@@ -1,4 +1,4 @@
-//! Limits: all settings with their defaults, fixed bounds, and the limits of the system.
+//! Limits: all settings with their defaults, fixed limits, and the limits of the operating system.
 //!
 //! # Settings
 //!
@@ -6,18 +6,18 @@
 //!
 //! | setting | default | effect |
 //! |---|---|---|
-//! | [`max_clients`] \* | 1,024 | at the limit the acceptor waits and the kernel queues new clients |
+//! | [`max_clients`] \* | 1,024 | at the limit, new clients wait in the kernel's queue |
 //! | [`idle_timeout`] \* | none | if a client sends nothing for this long, it ends as [`Idle`] |
 //! | [`write_timeout`] \* | 30 s | if one write takes longer, the client ends as [`TooSlow`] |
 //! | [`max_backlog`] \* | 1 MiB per client | if more posted data waits for a client, it ends as [`TooSlow`] |
 //! | [`backlog`] | 4,096 | how many connections the kernel queues; Linux cuts it to `net.core.somaxconn` |
-//! | [`keepalive`] | 60 s | after this long without traffic, the kernel probes the peer; a vanished peer ends as [`Lost`] |
+//! | [`keepalive`] | 60 s | after this long without traffic, the kernel probes the peer; if the peer has vanished, the client ends as [`Lost`] |
 //! | [`nodelay`] | on | small writes are sent without delay (`TCP_NODELAY`) |
 //! | [`reuse_port`] | off | if on, several sockets may listen on one address |
-//! | [`stack_size`] | 2 MiB per client | stack of the client's thread; only the part that is used takes memory |
+//! | [`stack_size`] | 2 MiB per client | the stack of the client's thread; only the used part takes memory |
 //! | [`Machine::set_drain_timeout`] | 5 s | how long a [stop](super::stopping) may take |
 //!
-//! \* The server's handle changes these four while the server runs:
+//! \* These four settings can be changed while the server runs, with methods of its handle:
 //!
 //! ```
 //! use std::time::Duration;
@@ -33,40 +33,40 @@
 //! # }
 //! ```
 //!
-//! # Fixed bounds
+//! # Fixed limits
 //!
-//! | bound | value |
+//! | limit | value |
 //! |---|---|
 //! | bytes in one call of `receiving` | at most 64 KiB |
-//! | gathered output that makes a cork send early | 64 KiB |
-//! | the end of a connection waits for its peer | 1 s without progress, 5 s in total |
-//! | threads that wait for the next client | 16, each for 1 s |
+//! | output that a cork gathers before it sends | 64 KiB |
+//! | how long a closing connection waits for its peer | 1 s without progress, 5 s in total |
+//! | idle threads that wait for the next client | 16, each for 1 s |
 //! | log records that wait for the logger | 1 MiB |
 //!
 //! # Memory
 //!
-//! The memory of each client is bounded: input is read as the adapter takes it, and output has
-//! [`max_backlog`]. The number of clients is bounded by [`max_clients`]. An idle client may stay as long
-//! as it likes unless you set [`idle_timeout`].
+//! The memory of each client is limited: input is read only as fast as the adapter takes it, and posted
+//! output is limited by [`max_backlog`]. The number of clients is limited by [`max_clients`]. An idle client
+//! may stay connected forever unless you set [`idle_timeout`].
 //!
-//! # The limits of the system
+//! # Limits of the operating system
 //!
-//! Before you raise [`max_clients`] far, check these on Linux:
+//! Before you raise [`max_clients`] to many thousands, check these limits on Linux:
 //!
-//! - **Memory mappings.** A thread needs about four, and a process may have 65,530 (`vm.max_map_count`).
-//!   That is enough for about 16,000 threads. One thread more can abort the process.
-//! - **Threads.** `kernel.threads-max` and the pids limit of a container. If a client's thread cannot be
-//!   started, that client is refused.
-//! - **Open files.** `ulimit -n`; each client needs one. If no more can be opened, the acceptor waits and
-//!   tries again.
+//! - **Memory mappings.** A process may have 65,530 of them (`vm.max_map_count`). A thread needs about four,
+//!   so the limit allows about 16,000 threads. If a process starts more threads, it can be aborted.
+//! - **Threads.** `kernel.threads-max` and the pids limit of a container limit the number of threads. If a
+//!   client's thread cannot be started, that client is refused.
+//! - **Open files.** `ulimit -n` limits the file descriptors, and each client needs one. If no more can be
+//!   opened, the acceptor waits and tries again.
 //!
 //! # What ends the process
 //!
-//! No library survives these three:
+//! A library cannot prevent that these events end the process:
 //!
 //! - A stack overflow.
-//! - Memory that the system refuses; Rust aborts.
-//! - A panic in a drop while another panic unwinds.
+//! - A failed memory allocation.
+//! - A panic in a `drop` while another panic unwinds the stack.
 //!
 //! [`TcpServer`]: crate::TcpServer
 //! [`max_clients`]: crate::TcpServer::max_clients

@@ -4,18 +4,17 @@
 //!
 //! | framing | a message is | default limit |
 //! |---|---|---|
-//! | [`Lines`] | a line, ended by LF or CRLF | 64 KiB |
+//! | [`Lines`] | a line that ends in LF or CRLF | 64 KiB |
 //! | [`Delimited`] | the bytes up to a delimiter | 64 KiB |
-//! | [`LengthPrefixed`] | as many bytes as a binary prefix of 1, 2, 4 or 8 bytes says | 1 MiB |
-//! | [`ContentLength`] | the body after a `Content-Length` header, as language servers use it | 16 MiB |
-//! | your own [`Framing`] | what you define; it takes ten lines | yours |
+//! | [`LengthPrefixed`] | the bytes after a binary length of 1, 2, 4 or 8 bytes | 1 MiB |
+//! | [`ContentLength`] | the body after a `Content-Length` header, as in the Language Server Protocol | 16 MiB |
+//! | your own [`Framing`] | defined by you, in about ten lines of code | defined by you |
 //!
-//! A message over the limit ends the client. Input that ends inside a message does the same, but the last
-//! line may lack its end. In both cases the reason is [`Failed`](crate::Closing::Failed) with a
-//! [`FrameError`](crate::framing::FrameError).
+//! A message over the limit ends the connection. The same happens if the input ends inside a message, but
+//! `Lines` accepts a last line without a line end. In both cases the reason is
+//! [`Failed`](crate::Closing::Failed) with a [`FrameError`](crate::framing::FrameError).
 //!
-//! With [`Adapter::framed`](crate::Adapter::framed) in the factory, `receiving` gets one message per
-//! call:
+//! If the factory calls [`Adapter::framed`](crate::Adapter::framed), `receiving` gets one message per call:
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -35,11 +34,11 @@
 //! # }
 //! ```
 //!
-//! - [`Framed::gathering`] sends the replies to all messages of one read in one write. Use it if clients
-//!   send many messages at once and each is answered quickly.
-//! - [`Framed::within`] ends a client that takes too long for one message.
-//! - [`Input::frame`](crate::Input::frame) reads the next message in straight-line code. The framing may
-//!   change from one message to the next.
+//! - [`Framed::gathering`] handles all messages that arrived in one read, and then sends all replies in one
+//!   write. Use it if clients send many messages at once and each of them is answered quickly.
+//! - [`Framed::within`] ends the connection of a client that takes too long to send one message.
+//! - [`Input::frame`](crate::Input::frame) reads the next message in [`serving`](crate::Adapter::serving).
+//!   Each message may use another framing.
 //! - [`Client::write_frame`](crate::Client::write_frame) sends one message.
 //!
 //! The example `lsp` is a language server with `ContentLength`, over TCP or standard input and output.

@@ -1,12 +1,12 @@
-//! The guide: one subject a page.
+//! The guide, with one page for each subject.
 //!
 //! | you want to | page |
 //! |---|---|
-//! | write a server, and share state between clients | [`adapters`] |
-//! | send data, also from other threads | [`writing`] |
-//! | ask and wait for the answer in one function | [`conversations`] |
+//! | write a server and share state between clients | [`adapters`] |
+//! | send data, from the client's thread or another one | [`writing`] |
+//! | send questions and wait for the answers in one function | [`conversations`] |
 //! | receive lines or frames instead of bytes | [`messages`] |
-//! | serve TCP or standard input, embed a server, or write your own | [`servers`] |
+//! | serve TCP or standard input, embed a server, or write your own kind of server | [`servers`] |
 //! | run a job every second, or once later | [`timers`] |
 //! | stop cleanly | [`stopping`] |
 //! | protect a server from overload | [`limits`] |
@@ -14,7 +14,7 @@
 //! | test without sockets and without waiting | [`testing`] |
 //! | run on a system other than Linux | [`platforms`] |
 //! | compare this crate with others | [`comparison`] |
-//! | move a program from the Ruby gem | [`from_the_gem`] |
+//! | port a program from the Ruby gem | [`from_the_gem`] |
 
 pub mod adapters;
 pub mod comparison;

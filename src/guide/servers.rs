@@ -3,7 +3,7 @@
 //! # TCP
 //!
 //! [`Machine::prepare_tcp_server`] listens on every address that a name resolves to, on one port.
-//! [`TcpServer`] adds [settings](super::limits). It can also [take a
+//! [`TcpServer`] has a method for each [setting](super::limits). It can also [take a
 //! listener](crate::TcpServer::from_listener) that is already bound.
 //!
 //! ```
@@ -22,16 +22,20 @@
 //! # }
 //! ```
 //!
-//! The handle can list the [`clients`](crate::ServerHandle::clients),
-//! [`broadcast`](crate::ServerHandle::broadcast) to them without waiting for any,
-//! [`suspend`](crate::ServerHandle::suspend) accepting, and [`stop`](crate::ServerHandle::stop) this
-//! server alone. It also counts clients, bytes and failures in [`stats`](crate::ServerHandle::stats).
+//! The handle has these methods, among others:
+//!
+//! - [`clients`](crate::ServerHandle::clients) lists the clients.
+//! - [`broadcast`](crate::ServerHandle::broadcast) sends data to all clients and waits for none of them.
+//! - [`suspend`](crate::ServerHandle::suspend) stops accepting clients until
+//!   [`resume`](crate::ServerHandle::resume).
+//! - [`stop`](crate::ServerHandle::stop) stops this server alone.
+//! - [`stats`](crate::ServerHandle::stats) returns counts of clients, bytes and failures.
 //!
 //! # Standard input and output
 //!
-//! A [`StdioServer`] has one client: the program that started this process. The end of standard input
-//! ends the server. A process can have one stdio server at a time, and nothing else should read its
-//! standard input or write to its standard output.
+//! A [`StdioServer`] has one client: the program that started this process. The end of standard input ends
+//! the server. A process can have only one stdio server at a time. While it runs, no other code of the
+//! process should read standard input or write to standard output.
 //!
 //! ```no_run
 //! use backport::{receiving, Backport};
@@ -46,15 +50,15 @@
 //!
 //! # A server inside another program
 //!
-//! [`Backport::run`] takes the main thread and handles signals. A [`Machine`] does neither:
-//! [`Machine::start`] returns at once and leaves the program's signals alone. The value that it returns,
-//! [`Running`], stops the machine when it drops. The example `embedded` has a main loop of its own.
+//! [`Backport::run`] blocks its thread and handles signals. [`Machine::start`] does neither: it runs the
+//! machine on another thread and returns at once. It returns a [`Running`], which stops the machine when it
+//! is dropped. The example `embedded` has its own main loop.
 //!
 //! # Your own server
 //!
-//! A machine runs everything that implements [`Server`]: a UDP socket, a serial port, a file watcher. A
-//! server starts its threads with its [`Control`], which also tells it when to stop. The documentation of
-//! [`Server`] and the example `udp` have programs.
+//! A machine runs every type that implements [`Server`]: for example a UDP server, a serial port or a file
+//! watcher. A server gets a [`Control`], with which it starts its threads and learns when to stop. The
+//! documentation of [`Server`] and the example `udp` show complete servers.
 //!
 //! [`Backport::run`]: crate::Backport::run
 //! [`Control`]: crate::Control

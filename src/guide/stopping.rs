@@ -1,29 +1,29 @@
-//! Stopping: the causes, the steps and the duration of a stop.
+//! Stopping: the causes of a stop, its steps and its duration.
 //!
 //! # What starts a stop
 //!
 //! - [`Machine::stop`], from any thread or callback. It returns at once.
 //! - The first Ctrl-C or SIGTERM, if the machine runs in [`Backport::run`]. [`Backport::stop`] does the
 //!   same from code.
-//! - The end of the last server. For example, the end of standard input ends a stdio server.
+//! - The end of the last server. For example, a stdio server ends when standard input ends.
 //! - The end of the last interval, if the machine never had a server.
-//! - The drop of the last handle of the machine, or of its [`Running`].
+//! - Dropping the last handle of the machine, or its [`Running`].
 //!
-//! # What happens in it
+//! # What happens during a stop
 //!
 //! 1. Listeners close. New clients are refused.
 //! 2. Intervals and timeouts are cancelled.
-//! 3. Each client is closed with the reason [`Stopping`](crate::Closing::Stopping). A callback that runs
-//!    finishes, and no `receiving` starts after it.
+//! 3. Each client is closed with the reason [`Stopping`](crate::Closing::Stopping). A callback that is
+//!    already running finishes, and no further `receiving` starts.
 //! 4. Each client's `closing` is called. It may write a goodbye.
-//! 5. Output is delivered to each peer that reads, within [bounds](super::limits#fixed-bounds).
+//! 5. Output is delivered to each peer that reads, within [limits](super::limits#fixed-limits).
 //! 6. All threads are joined.
 //! 7. [`Machine::run`] and [`Running::join`] return.
 //!
 //! From step 3 on, only `closing` may write. All other writes fail with
-//! [`BrokenPipe`](std::io::ErrorKind::BrokenPipe), also those of a callback that is still running. A
-//! callback that fails because of that still ends with the reason `Stopping`. If an answer must not get
-//! lost in a stop, let `closing` write it.
+//! [`BrokenPipe`](std::io::ErrorKind::BrokenPipe), including the writes of a callback that is still running.
+//! If a callback returns this error, the reason is still `Stopping`. If an answer must not be lost in a stop,
+//! write it in `closing`.
 //!
 //! ```
 //! use std::io::Read;
@@ -40,7 +40,7 @@
 //!
 //!     fn closing(&mut self, client: &Client, reason: &Closing) {
 //!         if matches!(reason, Closing::Stopping) {
-//!             // It fails only if the peer is already gone.
+//!             // This fails only if the peer has already disconnected.
 //!             let _ = client.write_line("goodbye");
 //!         }
 //!     }
@@ -64,22 +64,23 @@
 //!
 //! # How long it takes
 //!
-//! A stop waits for no timer: a thousand silent clients or an interval of a day do not delay it. Two
-//! things can: a peer that reads slowly, and code of yours that does not return.
+//! A stop does not wait for clients that are silent or for intervals that are not due. Only two things can
+//! delay it: a peer that reads slowly, and one of your callbacks that does not return.
 //!
-//! Both get the [drain timeout](crate::Machine::set_drain_timeout), 5 s by default. Then the connections
-//! that are left are aborted. A second call of [`Machine::stop`] does that at once, as
-//! [`Machine::stop_now`] does.
+//! Both have until the [drain timeout](crate::Machine::set_drain_timeout), which is 5 s by default. After
+//! that, the remaining connections are aborted. A second call of [`Machine::stop`] or a call of
+//! [`Machine::stop_now`] aborts them at once.
 //!
-//! A thread that is stuck in your code cannot be killed. It stays behind, and the result of
-//! [`Machine::run`] is [`Error::Stuck`], which names the client that the thread serves. A long
-//! computation can ask [`Client::is_closed`] now and then and return early.
+//! A thread that is stuck in your code cannot be killed. [`Machine::run`] then returns [`Error::Stuck`],
+//! which names the client that the thread serves, and the thread keeps running. A long computation can call
+//! [`Client::is_closed`] now and then and return early.
 //!
 //! # Signals
 //!
 //! Only [`Backport::run`] handles signals. A second Ctrl-C or SIGTERM ends the process at once, with the
-//! status 128 plus the number of the signal: 130 for Ctrl-C. Signals that follow within a tenth of a
-//! second count as one. [`platforms`](super::platforms) lists the signals of each system.
+//! status 128 plus the number of the signal, which is 130 for Ctrl-C. Signals that come within a tenth of a
+//! second of each other count as one. The page [`platforms`](super::platforms) lists the signals of each
+//! system.
 //!
 //! [`Backport::run`]: crate::Backport::run
 //! [`Backport::stop`]: crate::Backport::stop

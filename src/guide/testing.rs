@@ -1,23 +1,24 @@
-//! Testing: adapters without sockets, and intervals without waiting.
+//! Testing adapters without sockets, and intervals without waiting.
 //!
 //! # Adapters
 //!
-//! [`testing::connect`](crate::testing::connect) connects an adapter to a client in memory. The adapter
-//! runs in the same code as behind a socket. The test holds the [`TestClient`], which can do what a peer
-//! can:
+//! [`testing::connect`](crate::testing::connect) connects an adapter to a client in memory. The adapter is
+//! run by the same code as with a socket. The test holds the [`TestClient`], which can do everything that a
+//! peer can do:
 //!
 //! | the peer | the test |
 //! |---|---|
-//! | sends in pieces | one `write` for each piece |
-//! | reads slowly or not at all | [`Setup::window`] makes the buffers small |
-//! | ends its output and still reads | [`close_write`] |
-//! | closes the connection | [`close`] |
-//! | crashes | [`reset`] |
+//! | sends in pieces | calls `write` once for each piece |
+//! | reads slowly or not at all | makes the buffers small with [`Setup::window`] |
+//! | ends its output and still reads | calls [`close_write`] |
+//! | closes the connection | calls [`close`] |
+//! | crashes | calls [`reset`] |
 //!
-//! [`finish`] and [`ended`] wait until the adapter has ended, and return the reason. No call waits longer
-//! than a deadline of 10 s, which [`Setup::deadline`] changes.
+//! [`finish`] and [`ended`] wait until the connection has ended, and return the reason. No call waits longer
+//! than 10 s. [`Setup::deadline`] changes this deadline.
 //!
-//! This test checks that a client that does not read is ended when its backlog is full:
+//! This test checks that the connection of a client ends when the client does not read and its backlog is
+//! full:
 //!
 //! ```
 //! use std::io::Write;
@@ -39,9 +40,9 @@
 //!
 //! # Intervals and timeouts
 //!
-//! A [`Clock`] replaces the time of one machine's intervals and timeouts. The test moves it with
-//! [`advance`], which returns when all jobs that came due have run. A test of a day takes no time. If the
-//! jobs need longer than a deadline of 10 s, `advance` panics.
+//! A [`Clock`] replaces the system's clock for the intervals and timeouts of one machine. The test moves it
+//! forward with [`advance`], which returns when all jobs that came due have run. Therefore a test of a whole
+//! day takes only moments. If the jobs need longer than a deadline of 10 s, `advance` panics.
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Timers: intervals that repeat a job, and timeouts that run it once.
 //!
-//! [`Machine::prepare_interval`] and [`Machine::prepare_timeout`] may be called before the machine runs
-//! and while it runs. Both return an [`Interval`], which stops the job and counts how often it ran.
+//! [`Machine::prepare_interval`] and [`Machine::prepare_timeout`] may be called before the machine runs and
+//! while it runs. Both return an [`Interval`], which can stop the job and counts its runs.
 //!
 //! ```
 //! use std::time::Duration;
@@ -20,14 +20,14 @@
 //! # }
 //! ```
 //!
-//! - The first run comes one period after the call, or after the start of the machine if that is later.
-//! - The rate is fixed, on the monotonic clock. Ticks that a slow job has missed are skipped.
-//! - All jobs of a machine share one thread. A slow job delays the next, so give long work to a thread of
-//!   your own.
+//! - The first run comes one period after the call, or one period after the machine starts if that is later.
+//! - The rate is fixed and follows the monotonic clock. Runs that a slow job has missed are skipped.
+//! - All jobs of a machine share one thread. A slow job delays the others, so do long work on your own
+//!   thread.
 //! - A job that panics is logged and cancelled. The other jobs continue.
 //! - A stop cancels all jobs.
 //!
-//! [`testing::Clock`](crate::testing::Clock) moves the time by hand, so a test does not wait.
+//! In a test, [`testing::Clock`](crate::testing::Clock) replaces the clock, so the test does not wait.
 //!
 //! [`Interval`]: crate::Interval
 //! [`Machine::prepare_interval`]: crate::Machine::prepare_interval

@@ -1,33 +1,33 @@
 //! Writing: `write`, `post`, corks, and writing from other threads.
 //!
-//! A [`Client`] is a handle. It can be cloned, sent to other threads and kept as long as you like. A kept
-//! handle holds no socket open after the connection has ended. Writes then fail with
+//! A [`Client`] is a handle. It can be cloned, sent to other threads and kept for as long as you like. After
+//! the connection has ended, the handle does not keep the socket open, and writes fail with
 //! [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
 //!
 //! | method | blocks | notes |
 //! |---|---|---|
 //! | [`write`], [`write_line`], [`write_vectored_all`], [`write_frame`], `write!` | while the peer does not read, at most for the write timeout | sends one record |
 //! | [`post`] | never | sends one record; data that the socket does not take waits in a backlog |
-//! | [`cork`] | when the guard drops or flushes | gathers records |
+//! | [`cork`] | not itself, but its guard blocks when it drops or flushes | gathers records |
 //! | [`close`] | never | data that was written before is still delivered |
-//! | [`abort`] | never | drops data that is on its way |
+//! | [`abort`] | never | drops data that is not delivered yet |
 //! | [`id`](crate::Client::id), [`remote`](crate::Client::remote), [`is_closed`](crate::Client::is_closed), [`stats`](crate::Client::stats) | never | |
 //!
 //! # Records
 //!
-//! Each call sends one *record*. Records from several threads never mix, and written and posted records
-//! keep one order. A [`write`] returns when the kernel has taken the whole record, so the caller goes at
-//! the pace of the peer. A [`post`] returns at once.
+//! Each call sends one *record*. Records from several threads never mix, and all records are sent in the
+//! order of the calls. A [`write`] returns when the kernel has taken the whole record, so a slow peer slows
+//! down the caller. A [`post`] returns at once.
 //!
-//! Data that does not fit the socket waits in the client's backlog until the peer reads. If the backlog
-//! would exceed [`max_backlog`](crate::TcpServer::max_backlog), the client ends as
+//! Posted data that the socket does not take at once waits in the client's backlog until the peer reads. If
+//! the backlog would exceed [`max_backlog`](crate::TcpServer::max_backlog), the client ends as
 //! [`TooSlow`](crate::Closing::TooSlow) and its waiting data is dropped. No other client is affected.
 //!
 //! # Several records in one system call
 //!
-//! While the guard of a [`cork`] lives, all output of the client is gathered, whichever thread writes it.
-//! It is sent when the guard drops. Use [`Corked::flush`] to learn about errors. Corks can be nested:
-//! output is sent when the last guard drops.
+//! [`cork`] returns a guard. While the guard exists, all output to the client is gathered, including the
+//! output of other threads. It is sent when the guard drops. Call [`Corked::flush`] to get the error if that
+//! fails. Corks can be nested. The output is then sent when the last guard drops.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -52,9 +52,9 @@
 //!
 //! # Writing from other threads
 //!
-//! Any thread may write to a client: a thread of yours, the job of an interval, or the callback of
-//! another client. The handle of a server knows all clients, and
-//! [`broadcast`](crate::ServerHandle::broadcast) posts to each:
+//! Any thread may write to a client: your own threads, the job of an interval, or the callback of another
+//! client. The handle of a server knows all clients, and its [`broadcast`](crate::ServerHandle::broadcast)
+//! posts to each of them:
 //!
 //! ```
 //! use std::io::{BufRead, BufReader};
@@ -69,24 +69,24 @@
 //! let mut line = String::new();
 //! BufReader::new(&client).read_line(&mut line)?;
 //! assert_eq!(line, "to all of you\n");
-//! assert_eq!(told.join().unwrap(), 1); // how many clients took it
+//! assert_eq!(told.join().unwrap(), 1); // how many clients accepted it
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! **Answer a request on the client's own thread.** It may block there for as long as the answer takes.
-//! If the peer ends its output after the request, as `nc -N` does, the connection ends as soon as the
-//! running callback has finished. An answer from another thread then comes too late: its write fails with
-//! `BrokenPipe`, and the answer is lost. The same is true in a [stop](super::stopping). If other threads
-//! must compute the answer, wait for them in the callback, for example on a channel.
+//! **Answer a request on the client's own thread.** The callback may block until the answer is ready. If the
+//! peer ends its output after the request, as `nc -N` does, the connection ends as soon as the running
+//! callback has finished. If another thread answers later, its write fails with `BrokenPipe` and the answer
+//! is lost. The same is true in a [stop](super::stopping). If another thread must compute the answer, wait
+//! for it in the callback, for example on a channel.
 //!
 //! # Closing
 //!
-//! [`close`] may be called from any thread and any callback, and more than once. Data that was written
-//! before still reaches a peer that keeps reading. No `receiving` starts after `close` has returned, but
-//! a running one finishes. From `close` on, only [`closing`](crate::Adapter::closing) may write.
+//! [`close`] may be called from any thread and any callback, and more than once. Data that was written before
+//! still reaches a peer that keeps reading. After `close` has returned, no further `receiving` starts, but a
+//! call that is already running finishes. From then on, only [`closing`](crate::Adapter::closing) may write.
 //!
-//! The end of a connection waits for the peer only within [bounds](super::limits#fixed-bounds).
+//! How long a closing connection waits for the peer is [limited](super::limits#fixed-limits).
 //!
 //! [`write`]: crate::Client::write
 //! [`write_line`]: crate::Client::write_line

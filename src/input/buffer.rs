@@ -1,25 +1,25 @@
 //! [`Buffer`]: the read buffer of one client.
 //!
-//! It is small while the client is quiet, and large while the client streams. It grows further while a frame
-//! arrives that needs more. The client's own thread uses it. It drops when the conversation ends.
+//! The buffer is small while the client sends little, and large while it sends much. It grows further if a
+//! frame needs more room. Only the client's own thread uses it. It is dropped when the conversation ends.
 
-/// The size of the small buffer. That buffer lies on the stack of the client's thread. Therefore an idle
-/// client costs no memory beside the two pages of stack that its thread has touched anyway.
+/// The size of the small buffer, which is on the stack of the client's thread. The thread has used two pages
+/// of its stack anyway, so an idle client needs no further memory.
 const SMALL: usize = 1024;
 /// The first size of the large buffer, which is used after a read has filled the small one.
 const LARGE: usize = 64 * 1024;
 /// How many reads in a row must fit into the small buffer before the large one is dropped.
 const CALM: u32 = 64;
 
-/// The bytes that were read and not consumed, and room for more.
+/// The bytes that were read and not yet consumed, and room for more.
 pub(super) struct Buffer {
     small: [u8; SMALL],
-    /// Used instead of the small buffer, unless it is empty.
+    /// The large buffer. It is used instead of the small one, unless it is empty.
     large: Vec<u8>,
     /// The unread bytes lie between `start` and `end`.
     start: usize,
     end: usize,
-    /// The last read has filled the small buffer.
+    /// `true` if the last read has filled the small buffer.
     filled_up: bool,
     /// How many of the last reads to the large buffer would have fit into the small one.
     calm: u32,
@@ -35,7 +35,7 @@ impl Buffer {
         self.end - self.start
     }
 
-    /// Returns `true` if the unread bytes would fit into the small buffer, and the large one is used.
+    /// Returns `true` if the large buffer is used although the unread bytes would fit into the small one.
     pub(super) fn is_oversized(&self) -> bool {
         !self.large.is_empty() && self.len() <= SMALL
     }
@@ -46,7 +46,7 @@ impl Buffer {
         &bytes[self.start..self.end]
     }
 
-    /// Consumes `count` unread bytes and returns those of them that lie in `range`.
+    /// Consumes `count` unread bytes and returns the part of them that is in `range`.
     pub(super) fn take(&mut self, range: std::ops::Range<usize>, count: usize) -> &[u8] {
         let start = self.start;
         self.consume(count);
@@ -59,7 +59,7 @@ impl Buffer {
         self.start = self.end.min(self.start + count);
     }
 
-    /// Returns room to read to, which is never empty.
+    /// Returns the free room for the next read, which is never empty.
     pub(super) fn room(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -86,7 +86,7 @@ impl Buffer {
         &mut self.bytes()[end..]
     }
 
-    /// Adds the first `count` bytes of the room to the unread ones.
+    /// Adds the first `count` bytes of the free room to the unread bytes.
     pub(super) fn fill(&mut self, count: usize) {
         self.filled_up = self.large.is_empty() && count == SMALL;
         self.calm = if count > SMALL || self.large.is_empty() { 0 } else { self.calm + 1 };
@@ -104,7 +104,7 @@ impl Buffer {
         (self.filled_up, self.calm) = (false, 0);
     }
 
-    /// Returns the buffer that is used.
+    /// Returns the buffer that is in use.
     fn bytes(&mut self) -> &mut [u8] {
         if self.large.is_empty() {
             &mut self.small
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(read(&mut buffer, &[2; 10]), 1);
         assert_eq!(buffer.room().len(), SMALL - 3);
         assert_eq!(buffer.unread(), [1, 1, 2]);
-        // The last read has not filled the small buffer, so that is enough.
+        // The last read has not filled the small buffer, so the small buffer is enough.
         buffer.consume(3);
         assert_eq!(buffer.room().len(), SMALL);
     }

@@ -1,5 +1,5 @@
-//! The input of one client. The thread that serves the client reads it, into a buffer that grows with
-//! the traffic and that is given back before a long wait.
+//! The input of one client. The thread that serves the client reads it into a buffer, which grows with the
+//! traffic and is freed before a long wait.
 
 mod buffer;
 pub(crate) mod stream;
@@ -25,28 +25,28 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// The bytes of one client, for [`Adapter::serving`](crate::Adapter::serving).
 ///
-/// A read blocks until the peer sends something. It meets the end of input when the peer ends its
-/// output. It also meets the end when the client is closed from this side, although bytes may still be
-/// unread then. If a read waits longer than the server's idle timeout, the connection ends and the read fails
-/// with [`TimedOut`](io::ErrorKind::TimedOut).
+/// A read blocks until the peer sends something. It returns the end of input when the peer ends its output.
+/// It also returns the end of input when the server closes the client, even if there are unread bytes. If a
+/// read waits longer than the server's idle timeout, the connection ends and the read fails with
+/// [`TimedOut`](io::ErrorKind::TimedOut).
 ///
-/// Besides [`chunk`](Input::chunk) and [`frame`](Input::frame), an input implements [`Read`] and
-/// [`BufRead`]: `read_line`, `read_exact`, `lines` and every function that takes a reader. All of these
-/// may be mixed, because none of them consumes more than it returns.
+/// Besides [`chunk`](Input::chunk) and [`frame`](Input::frame), an input has the methods of [`Read`] and
+/// [`BufRead`], such as `read_line`, `read_exact` and `lines`. It can be passed to every function that takes
+/// a reader. All of these may be mixed, because none of them consumes more than it returns.
 ///
-/// `read_line` grows its string without a limit. Use `input.take(limit).read_line(…)` or
-/// `input.frame(&mut Lines::default())` to set one.
+/// `read_line` has no limit for the length of a line. Use `input.take(limit).read_line(…)` or
+/// `input.frame(&mut Lines::default())` to set a limit.
 pub struct Input {
     client: Client,
     transport: Arc<dyn Transport>,
     limits: Arc<Limits>,
     buffer: Buffer,
-    /// How many bytes were read in all. The client publishes it.
+    /// How many bytes were read in total. The client publishes this number.
     bytes_in: u64,
     end_of_input: bool,
     deadline: Option<Instant>,
-    /// How long reads have waited without success since the last byte arrived. A read adds to it when it
-    /// ends at a deadline.
+    /// How long reads have waited in vain since the last byte arrived. A read that ends at a deadline adds
+    /// its time.
     waited: Duration,
 }
 
@@ -67,9 +67,11 @@ impl Input {
     /// Waits for bytes and returns all that have arrived. Returns `None` at the end of input.
     ///
     /// # Errors
-    /// - [`TimedOut`](io::ErrorKind::TimedOut) after the idle timeout. The connection has ended then.
-    /// - `TimedOut` from the [deadline](Input::set_deadline) on. The connection goes on.
-    /// - The error of the system if the connection was lost.
+    /// Returns a [`std::io::Error`]:
+    ///
+    /// - [`TimedOut`](io::ErrorKind::TimedOut) if the idle timeout has passed. The connection is then ending.
+    /// - `TimedOut` if the [deadline](Input::set_deadline) has passed. The connection continues.
+    /// - The error of the operating system if the connection was lost.
     pub fn chunk(&mut self) -> io::Result<Option<&[u8]>> {
         if !self.fill()? {
             return Ok(None);
@@ -80,13 +82,13 @@ impl Input {
 
     /// Waits for a frame and returns its payload. Returns `None` at the end of input.
     ///
-    /// The next call may use another framing or read plain bytes, because the bytes after the frame stay
-    /// unread. After an error of a [deadline](Input::set_deadline) the same framing can go on. Bytes
-    /// that are read in another way before that would confuse it.
+    /// The bytes after the frame stay unread, so the next call may use another framing or read plain bytes.
+    /// If a [deadline](Input::set_deadline) has passed within a frame, call this again with the same framing
+    /// to continue. Do not read bytes in another way before that.
     ///
     /// # Errors
-    /// - Every error of [`chunk`](Input::chunk).
-    /// - The error of the framing if the bytes are no frame. The crate's own framings return a
+    /// - Every [`std::io::Error`] of [`chunk`](Input::chunk).
+    /// - The error of the framing if the bytes are not a valid frame. The framings of this crate return a
     ///   [`FrameError`](crate::framing::FrameError).
     pub fn frame<F: Framing + ?Sized>(&mut self, framing: &mut F) -> Result<Option<&[u8]>> {
         let frame = loop {
@@ -107,21 +109,21 @@ impl Input {
         Ok(Some(self.buffer.take(frame.payload, frame.used)))
     }
 
-    /// Lets reads fail with [`TimedOut`](io::ErrorKind::TimedOut) from `deadline` on. The connection
-    /// goes on after such an error, and the deadline stays until this is called again.
+    /// Sets a time after which reads fail with [`TimedOut`](io::ErrorKind::TimedOut) instead of waiting. The
+    /// connection continues after such an error. The deadline is in effect until this is called again.
     ///
-    /// Default: `None`, which leaves only the idle timeout of the server.
+    /// Default: `None`. Then only the server's idle timeout limits a read.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
     }
 
-    /// Returns this input and its client as one stream, for libraries that read and write the same
-    /// value. Bytes that such a library leaves unread are here again afterwards.
+    /// Returns this input and its client as one stream, for libraries that read from and write to the same
+    /// value. Bytes that such a library has not read can be read from this input afterwards.
     pub fn stream(&mut self) -> Stream<'_> {
         Stream::new(self)
     }
 
-    /// Returns whether the peer has ended its output.
+    /// Returns `true` if the peer has ended its output.
     pub(crate) fn is_at_end(&self) -> bool {
         self.end_of_input
     }
@@ -131,7 +133,7 @@ impl Input {
         if self.buffer.len() == 0 && !self.end_of_input && !self.client.is_input_ended() {
             self.read_more()?;
         }
-        // Asked after the read, because bytes that arrive during a close are not for the adapter.
+        // Checked after the read, because bytes that arrive during a close are not for the adapter.
         Ok(self.buffer.len() > 0 && !self.client.is_input_ended())
     }
 
@@ -169,16 +171,15 @@ impl Input {
         }
     }
 
-    /// Returns how long the next read may take. `since` is when the whole wait began.
+    /// Returns how long the next read may take. `since` is the time at which the whole wait began.
     ///
-    /// The clock is asked only if there is a limit, so the common read costs nothing beside the system
-    /// call.
+    /// The clock is read only if there is a limit, so a read without a limit costs only the system call.
     fn limit(&self, since: &mut Option<Instant>) -> io::Result<Option<Duration>> {
         let mut limit = self.limits.idle_timeout();
         if let Some(idle) = limit {
             let left = match *since {
                 Some(since) => idle.saturating_sub(self.waited + since.elapsed()),
-                // The first read is made in any case.
+                // The first read happens in any case.
                 None => idle.saturating_sub(self.waited).max(SHORTEST_WAIT),
             };
             if left.is_zero() {
@@ -190,13 +191,13 @@ impl Input {
         if let Some(deadline) = self.deadline {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let message = "nothing more came from the peer by the deadline";
+                let message = "the peer sent nothing more before the deadline";
                 return Err(io::Error::new(io::ErrorKind::TimedOut, message));
             }
             limit = Some(limit.map_or(left, |limit| limit.min(left)));
         }
         if self.buffer.is_oversized() {
-            // The buffer is given back if this turns out to be a long wait.
+            // If this becomes a long wait, the buffer is freed.
             limit = Some(limit.map_or(WAIT_SLICE, |limit| limit.min(WAIT_SLICE)));
         }
         Ok(limit)
@@ -212,7 +213,7 @@ impl Input {
 
     fn end_idle(&self, limit: Duration) -> io::Error {
         self.client.end(Closing::Idle);
-        let message = format!("nothing came from the peer within {limit:?} (idle_timeout)");
+        let message = format!("the peer sent nothing within {limit:?} (idle_timeout)");
         io::Error::new(io::ErrorKind::TimedOut, message)
     }
 }

@@ -1,6 +1,8 @@
-//! [`Stream`]: a client's input and output as one value, for libraries that read and write the same value.
+//! [`Stream`]: a client's input and output as one value, for libraries that read from and write to the same
+//! value.
 //!
-//! It borrows the input. Therefore it is used on the client's own thread, and drops before `serving` returns.
+//! A stream borrows the input. Therefore it is used on the client's own thread and dropped before `serving`
+//! returns.
 
 use std::fmt;
 use std::io::{self, BufRead, IoSlice, Read, Write};
@@ -8,46 +10,48 @@ use std::io::{self, BufRead, IoSlice, Read, Write};
 use crate::client::Client;
 use crate::input::Input;
 
-/// A client's input and output as one blocking stream: [`Read`], [`BufRead`] and [`Write`].
-/// [`Input::stream`] makes it.
+/// A client's input and output as one blocking stream, which implements [`Read`], [`BufRead`] and [`Write`].
+/// [`Input::stream`] returns it.
 ///
-/// Use it for a library that takes a `TcpStream` elsewhere: WebSocket, TLS, or a protocol of your own that is
-/// generic over its transport. The example `websocket` does that.
+/// Use it for a library that usually gets a `TcpStream`, for example for WebSocket or TLS. The program
+/// `examples/protocols/websocket.rs` does that.
 ///
 /// # Reading
 ///
-/// A read blocks like a read of the [`Input`], and begins with the bytes that are still unread there. It
-/// returns 0 when the peer has ended its output. Writes go on after that, as long as the peer reads.
+/// A read blocks like a read of the [`Input`], and begins with the bytes that the input has not consumed yet.
+/// It returns 0 when the peer has ended its output. After that, writes still succeed as long as the peer
+/// reads.
 ///
 /// # Writing
 ///
 /// Each `write` sends all its bytes as one record of the [`Client`], and blocks until the kernel has taken
-/// them. Other threads can write to the client between two records. `write!` sends one record.
+/// them. `write!` also sends one record. Other threads can write to the client between two records.
 ///
 /// `flush` usually has nothing to do. Under a [`cork`](Client::cork) it sends the gathered output. A library
-/// that writes small pieces and then flushes makes one system call for each flush. `flush` also waits until
-/// [posted](Client::post) bytes are sent.
+/// that writes small pieces and then flushes thus makes only one system call per flush. `flush` also waits
+/// until [posted](Client::post) bytes are sent.
 ///
 /// # Timeouts
 ///
-/// From the [deadline](Input::set_deadline) on, a read fails with [`TimedOut`](io::ErrorKind::TimedOut). No
-/// byte is lost, and the connection goes on. Most libraries can be called again then.
+/// After the [deadline](Input::set_deadline), a read fails with [`TimedOut`](io::ErrorKind::TimedOut). No
+/// byte is lost, and the connection continues. Most libraries can be called again after such an error.
 ///
-/// A read also fails with `TimedOut` at the server's idle timeout, and a write at its write timeout. These
-/// two end the connection: [`Client::is_closed`] returns `true` then.
+/// A read also fails with `TimedOut` at the server's idle timeout, and a write fails with it at the server's
+/// write timeout. These two timeouts end the connection, and [`Client::is_closed`] returns `true` afterwards.
 ///
 /// # Closing
 ///
-/// After the connection was closed from this side, or was reached by a stop, calls fail:
+/// After a call of [`Client::close`] or [`Client::abort`], or after a stop has closed the connection, calls
+/// fail:
 ///
-/// - reads with [`ConnectionAborted`](io::ErrorKind::ConnectionAborted).
-/// - writes with [`BrokenPipe`](io::ErrorKind::BrokenPipe).
+/// - Reads fail with [`ConnectionAborted`](io::ErrorKind::ConnectionAborted).
+/// - Writes fail with [`BrokenPipe`](io::ErrorKind::BrokenPipe).
 ///
-/// The [`Input`] itself meets the end of input then. The stream fails instead, because a library could take
-/// that end for the peer's, and half a message for a whole one.
+/// The [`Input`] itself returns the end of input in this case. A stream returns an error, because a library
+/// would believe that the peer has ended its output, and could treat half a message as complete.
 ///
-/// Pass the library's error on with `?`. `closing` then gets the reason behind it. The drop of the stream
-/// closes nothing.
+/// Pass the library's error on with `?`. Then `closing` gets the real reason. Dropping the stream does not
+/// close the connection.
 ///
 /// ```
 /// use std::io::{self, BufRead, Read, Write};
@@ -88,7 +92,7 @@ impl<'a> Stream<'a> {
         Stream { input }
     }
 
-    /// Returns the input, for example to set a deadline, or to read a frame between two messages of the
+    /// Returns the input, for example to set a deadline or to read a frame between two messages of the
     /// library.
     pub fn input(&mut self) -> &mut Input {
         self.input
@@ -100,13 +104,14 @@ impl<'a> Stream<'a> {
         &self.input.client
     }
 
-    /// Tells an end from this side from the end of the peer's output. Called when there is nothing to read.
+    /// Distinguishes a close by the server from the end of the peer's output. Called when there is nothing to
+    /// read.
     ///
     /// # Errors
-    /// `ConnectionAborted` if no more input is handed to the adapter.
+    /// Returns `ConnectionAborted` if no more input is passed to the adapter.
     fn check_input_open(&self) -> io::Result<()> {
         if self.client().is_input_ended() {
-            let message = "the connection was closed from this side";
+            let message = "the connection was closed by the server";
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, message));
         }
         Ok(())

@@ -1,9 +1,9 @@
-//! A cache that says which levels the logger wants from this crate.
+//! A cache of the log levels that the logger wants from this crate.
 //!
-//! With `RUST_LOG=info,chat=trace`, `log::max_level` is trace, but the logger wants no trace record of this
-//! crate. A question for each read would cost the formatting, a lock and the wake-up of a thread. All records
-//! of the crate have one target, so the answer depends on the level alone. It is kept for a second, because
-//! a logger may change its filter.
+//! With `RUST_LOG=info,chat=trace`, `log::max_level` is trace, but the logger wants no trace records of this
+//! crate. Without this cache, each read would format a record, take a lock and wake a thread, only for the
+//! logger to ignore the record. All records of the crate have the same target, so the answer of the logger
+//! depends only on the level. The answer is kept for a second, because a logger may change its filter.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,8 +12,8 @@ const KEPT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Interest {
     start: Instant,
-    /// For each level, the time until which the logger does not want it, in nanoseconds after `start`. The
-    /// log thread writes it, every thread that logs reads it.
+    /// For each level, the time until which the logger does not want records of this level, in nanoseconds
+    /// after `start`. Written by the log thread, and read by every thread that logs.
     unwanted_until: [AtomicU64; 6],
 }
 

@@ -1,11 +1,11 @@
 //! The thread that calls the application's logger, and the queue of records in front of it.
 //!
 //! The thread starts with the first record. It ends after a second without a record, or when a machine has
-//! ended and [flushes](LogThread::flush) the log. If no thread can be started, the thread that has the
-//! record calls the logger itself, because the log may be the only place that tells about the shortage.
+//! stopped and [flushes](LogThread::flush) the log. If the thread cannot be started, the thread that logs the
+//! record calls the logger itself, because the log may be the only place that reports this failure.
 //!
-//! At most 1 MiB of records wait. A record that does not fit is dropped and counted. From then on every
-//! record is dropped until the queue is empty, and then a warning says how many were dropped.
+//! The queue holds at most 1 MiB of records. If a record does not fit, it is dropped and counted, and so is
+//! every later record until the queue is empty. Then a warning says how many records were dropped.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -17,19 +17,19 @@ use std::time::{Duration, Instant};
 
 use crate::catch_panic::catch_panic;
 
-/// The size of the records that may wait, in bytes.
+/// How many bytes of records may wait in the queue.
 const ROOM: usize = 1024 * 1024;
-/// The time for one record after which the logger counts as stuck. It is long, because a logger whose thread
-/// gets no turn on a busy machine looks the same.
+/// If the logger takes longer than this for one record, it counts as stuck. The time is long, because a
+/// thread that gets no CPU time on a busy computer looks the same.
 const STUCK: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// Whether this thread is the log thread, or calls the logger in place of it.
+    /// Whether this thread is the log thread, or calls the logger instead of it.
     #[allow(clippy::missing_const_for_thread_local, reason = "it is const, but not for the lint on Windows")]
     static IN_LOGGER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The module, the file and the line of a message.
+/// The module, the file and the line that a message comes from.
 pub(crate) type Place = (&'static str, &'static str, u32);
 
 #[derive(Debug, PartialEq, Eq)]
@@ -45,17 +45,18 @@ impl Entry {
     }
 }
 
-/// The way to the logger. A process has one, as it has one logger.
+/// The queue and the thread for the logger. A process has one, because it has one logger.
 ///
-/// The locks are those of `std`. A lock of `parking_lot` has a list of waiting threads, which a forked
-/// process would inherit. A program may prepare its machine first and become a daemon afterwards.
+/// The locks are from `std`. `parking_lot` has a list of waiting threads, which a forked process would
+/// inherit. A program may prepare its machine first and then fork to become a daemon.
 pub(crate) struct LogThread {
     state: Mutex<State>,
-    /// Signalled after each change. The thread waits for a record, and a flush waits for the thread.
+    /// Signalled after each change. The thread waits here for a record, and a flush waits here for the
+    /// thread.
     changed: Condvar,
-    /// Calls the logger. Runs without the lock, inside `catch_panic`.
+    /// Calls the logger. It is called without the lock, inside `catch_panic`.
     sink: Box<dyn Fn(&Entry) + Send + Sync>,
-    /// The time that the thread waits for a record before it ends.
+    /// How long the thread waits for a record before it ends.
     idle: Duration,
 }
 
@@ -65,11 +66,11 @@ struct State {
     entries: VecDeque<Entry>,
     /// The size of `entries`, in bytes.
     size: usize,
-    /// The number of dropped records that no warning has told about yet.
+    /// The number of dropped records that no warning has reported yet.
     dropped: u64,
-    /// The start of the present call of the logger.
+    /// The start of the current call of the logger.
     in_call: Option<Instant>,
-    /// The number of calls that have ended.
+    /// The number of calls that have returned.
     done: u64,
     /// Whether a thread calls the logger: the log thread, or a thread that could not start it.
     active: bool,
@@ -85,8 +86,8 @@ impl LogThread {
         LogThread { state: Mutex::default(), changed: Condvar::new(), sink, idle }
     }
 
-    /// Puts a record into the queue. A record that a call of the logger causes is dropped, because otherwise
-    /// each call could cause the next one.
+    /// Puts a record into the queue. If the logger itself causes a record, that record is dropped, because
+    /// otherwise each call of the logger could cause another call.
     pub(crate) fn send(&'static self, entry: Entry) {
         if IN_LOGGER.get() {
             return;
@@ -98,7 +99,7 @@ impl LogThread {
             self.changed.notify_all();
             return;
         }
-        // The thread is never joined. Its end includes thread-local destructors of the logger, which may block.
+        // The thread is never joined, because the logger's thread-local destructors may block at its end.
         let thread = Builder::new().name("backport-log".to_owned());
         if thread.spawn(|| self.run(self.lock(), self.idle)).is_err() {
             self.run(state, Duration::ZERO);
@@ -106,8 +107,8 @@ impl LogThread {
         }
     }
 
-    /// Waits until every earlier record has been handed over and, if no other record comes, the thread is about
-    /// to end. Returns early after `limit`, or if the logger is stuck.
+    /// Waits until every earlier record was passed to the logger. If no other record comes, also waits until
+    /// the thread is about to end. Returns early after `limit`, or if the logger is stuck.
     pub(crate) fn flush(&self, limit: Duration) {
         if IN_LOGGER.get() {
             return;
@@ -127,7 +128,7 @@ impl LogThread {
         }
     }
 
-    /// Hands records over until no record has come for `idle`.
+    /// Passes records to the logger until no record has come for `idle`.
     fn run<'a>(&'a self, mut state: MutexGuard<'a, State>, idle: Duration) {
         IN_LOGGER.set(true);
         loop {
@@ -155,10 +156,10 @@ impl LogThread {
         self.changed.notify_all();
     }
 
-    /// Locks the state. A forked process gets a new state first, because it has none of its parent's threads,
-    /// and its parent logs the records in the queue.
+    /// Locks the state. In a forked process, the state is first replaced by a new one. The forked process has
+    /// none of its parent's threads, and the parent logs the records that are in the queue.
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics under this lock.
+        // No code that holds this lock panics.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let process = process::id();
         if state.process != process {
@@ -170,7 +171,7 @@ impl LogThread {
 
 impl State {
     fn put(&mut self, entry: Entry) {
-        // A record that is larger than all the room fits into the empty queue.
+        // An empty queue accepts even a record that is larger than the limit.
         let fits = self.entries.is_empty() || self.size + entry.size() <= ROOM;
         if self.dropped > 0 || !fits {
             self.dropped += 1;
@@ -180,7 +181,7 @@ impl State {
         self.entries.push_back(entry);
     }
 
-    /// Takes the first record. The last one is the warning about dropped records.
+    /// Takes the first record. After the last one, returns the warning about dropped records.
     fn take(&mut self) -> Option<Entry> {
         if let Some(entry) = self.entries.pop_front() {
             self.size -= entry.size();
@@ -195,7 +196,7 @@ impl State {
         }
     }
 
-    /// Returns the number of calls of the logger until the queue is empty.
+    /// Returns how many calls of the logger are left until the queue is empty.
     fn unfinished(&self) -> u64 {
         self.entries.len() as u64 + u64::from(self.dropped > 0) + u64::from(self.in_call.is_some())
     }
@@ -238,7 +239,7 @@ mod tests {
         state.put(numbered(fit + 10));
         assert_eq!(state.unfinished(), 1);
         assert_warning(&mut state, 11);
-        // A record that is larger than the room fits into the empty queue.
+        // An empty queue accepts even a record that is larger than the limit.
         state.put(entry("x".repeat(2 * ROOM)));
         state.put(numbered(1));
         assert_eq!(state.take().unwrap().text.len(), 2 * ROOM);
@@ -281,7 +282,7 @@ mod tests {
             leave.send(()).unwrap();
             assert_eq!(said.recv_timeout(LONG).unwrap(), text);
         }
-        // The logger is not stuck any more.
+        // The logger is no longer stuck.
         log_thread.flush(LONG);
         assert!(!log_thread.lock().active);
     }

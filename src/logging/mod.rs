@@ -1,8 +1,9 @@
-//! The messages of the crate: macros by level, and the way of a message to the application's logger.
+//! The log messages of the crate: a macro for each level, and the path of a message to the application's
+//! logger.
 //!
-//! The rest of the crate never uses the macros of `log`, because they call the logger at once. A logger
-//! is user code: it may panic, block for ever or call the crate. The macros here format the message and
-//! put it into a queue. The [`log_thread`] takes it from there and calls the logger.
+//! The rest of the crate never uses the macros of `log`, because they call the logger directly. A logger is
+//! user code, which may panic, block forever or call the crate. The macros of this module format the message
+//! and put it into a queue. The [`log_thread`] takes the message from the queue and calls the logger.
 
 mod interest;
 mod log_thread;
@@ -18,7 +19,7 @@ use crate::catch_panic::catch_panic;
 use crate::logging::interest::Interest;
 use crate::logging::log_thread::{Entry, LogThread, Place};
 
-/// Logs at a level of [`log::Level`], with the arguments of `format!`. The macros below name the level.
+/// Logs at a level of [`log::Level`], with the arguments of `format!`. There is a macro below for each level.
 macro_rules! log_at {
     ($level:ident, $($arg:tt)+) => {
         if log::Level::$level <= log::STATIC_MAX_LEVEL && log::Level::$level <= log::max_level() {
@@ -29,7 +30,7 @@ macro_rules! log_at {
 }
 
 macro_rules! error { ($($arg:tt)+) => { crate::logging::log_at!(Error, $($arg)+) }; }
-// `warn` is also an attribute, so a macro of that name cannot be exported under it.
+// `warn` is also an attribute, so a macro cannot be exported under that name.
 macro_rules! warning { ($($arg:tt)+) => { crate::logging::log_at!(Warn, $($arg)+) }; }
 macro_rules! info { ($($arg:tt)+) => { crate::logging::log_at!(Info, $($arg)+) }; }
 macro_rules! debug { ($($arg:tt)+) => { crate::logging::log_at!(Debug, $($arg)+) }; }
@@ -41,21 +42,21 @@ const TARGET: &str = "backport";
 static LOG_THREAD: LazyLock<LogThread> = LazyLock::new(|| LogThread::new(call_logger));
 static INTEREST: LazyLock<Interest> = LazyLock::new(|| Interest::new(Instant::now()));
 
-/// Sends one record to the log thread. Never blocks. Only [`log_at!`] calls this, after it has checked the
-/// level.
+/// Sends one record to the log thread. Never blocks. Only [`log_at!`] calls this function, after it has
+/// checked the level.
 #[cold]
 #[inline(never)]
 pub(crate) fn send(level: log::Level, message: fmt::Arguments<'_>, place: &'static Place) {
     if INTEREST.is_wanted(level, Instant::now()) {
-        // The arguments may be values of the user, and their `Display` may panic.
+        // The arguments may include values of the user, and their `Display` may panic.
         if let Ok(text) = catch_panic(|| message.to_string()) {
             LOG_THREAD.send(Entry { level, text, place });
         }
     }
 }
 
-/// Waits until every earlier record has been logged, for at most `limit`. If the logger needs more than a
-/// second for one record, it counts as stuck, and this stops waiting.
+/// Waits until every earlier record has been logged, but for at most `limit`. If the logger needs more than a
+/// second for one record, it counts as stuck, and this function returns.
 pub(crate) fn flush(limit: Duration) {
     LOG_THREAD.flush(limit);
 }
@@ -82,7 +83,7 @@ fn call_logger(entry: &Entry) {
     }
 }
 
-/// Displays a value and escapes every character that could forge or garble a log line.
+/// Displays a value, with every character escaped that could forge or garble a log line.
 pub(crate) struct Escaped<T>(pub(crate) T);
 
 impl<T: fmt::Display> fmt::Display for Escaped<T> {
@@ -106,11 +107,11 @@ impl fmt::Write for Escaper<'_, '_> {
     }
 }
 
-/// Allows one warning in ten seconds and counts the warnings that it refused.
+/// Allows one warning in ten seconds, and counts the warnings that it refuses.
 #[derive(Debug, Default)]
 pub(crate) struct Limiter {
-    /// The time of the last allowed warning, and the number of warnings refused since. Any thread that has
-    /// a warning reads and writes both.
+    /// The time of the last allowed warning, and the number of warnings that were refused since then. Any
+    /// thread that has a warning reads and writes both.
     state: Mutex<(Option<Instant>, u64)>,
 }
 

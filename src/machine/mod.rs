@@ -1,8 +1,9 @@
-//! The machine: its handle, for the user.
+//! The machine, as users see it.
 //!
-//! - [`shared`] is the state that all handles share with the thread in `run`.
-//! - [`run`] is that thread: it reads the [control channel](crate::event) and decides about shutdown.
-//! - [`running`] is a machine that runs on a thread of its own.
+//! - [`shared`] is the state that the handles share with the thread in `run`.
+//! - [`run`] is the code of that thread, which reads the [control channel](crate::event) and decides about
+//!   shutdown.
+//! - [`running`] is a machine that runs on its own thread.
 
 mod run;
 pub(crate) mod running;
@@ -32,34 +33,36 @@ use crate::server::Server;
 use crate::stats::MachineStats;
 use crate::sync::atomic::Ordering;
 
-/// Runs servers and intervals, and coordinates their end.
+/// Runs servers and intervals, and coordinates how they stop.
 ///
-/// A clone is the same machine, and any thread may use it. A machine installs no signal handler;
-/// [`Backport::run`](crate::Backport::run) does that around one.
+/// A clone is a handle of the same machine, and any thread may use it. A machine installs no signal handlers.
+/// [`Backport::run`](crate::Backport::run) runs a machine and handles signals.
 ///
 /// # Stopping
 ///
 /// A machine stops when it is asked to, or when its last server has ended. A machine that never had a server
-/// stops when its last interval has ended. The stop takes these steps, in this order:
+/// stops when its last interval has ended. A stop takes these steps:
 ///
-/// 1. The listeners close, so new clients are refused. Intervals are cancelled.
-/// 2. Running callbacks finish.
-/// 3. Each client is closed like by [`Client::close`](crate::Client::close), with the reason
-///    [`Stopping`](crate::Closing::Stopping). Its `closing` may still write a goodbye.
-/// 4. Every thread ends and is joined, and `run` returns.
+/// 1. The listeners close, so new clients are refused. Intervals and timeouts are cancelled.
+/// 2. Each client is closed as by [`Client::close`](crate::Client::close), with the reason
+///    [`Stopping`](crate::Closing::Stopping). A running callback finishes first. Then `closing` is called,
+///    which may still write a goodbye.
+/// 3. Every thread ends and is joined, and `run` returns.
 ///
-/// After the drain timeout (5 s) or a second stop, the remaining sockets are aborted. A thread that is stuck
-/// in user code cannot be killed. `run` then returns an error that names it.
+/// After the drain timeout (5 s by default) or a second stop, the remaining sockets are aborted. A thread
+/// that is stuck in user code cannot be killed. In that case, `run` returns an error that names the thread's
+/// client.
 ///
-/// A machine runs once. A second `run` is an error. A `run` after a stop returns `Ok` at once.
+/// A machine runs only once, and a second `run` is an error. If the machine was stopped before it ran, `run`
+/// returns `Ok` at once.
 ///
-/// The drop of the last handle is a stop. If the machine never ran, it then releases everything that it has
-/// bound. A factory or a job that holds a clone of its own machine prevents this drop. Call `stop` to end
-/// such a machine.
+/// Dropping the last handle also stops the machine. If the machine never ran, it releases everything that it
+/// has bound. If a factory or a job holds a clone of its own machine, the last handle is never dropped. Call
+/// `stop` to stop such a machine.
 #[derive(Clone)]
 pub struct Machine {
     shared: Arc<MachineShared>,
-    /// Shared only by the user's handles, so its drop is the drop of the last handle.
+    /// Shared only by the user's handles, so it is dropped with the last handle.
     _owner: Arc<Owner>,
 }
 
@@ -88,11 +91,13 @@ impl Machine {
         Machine { shared, _owner: Arc::new(owner) }
     }
 
-    /// Prepares a server. It binds its sockets now, and serves as soon as the machine runs.
+    /// Prepares a server. It binds its sockets now, and begins to serve when the machine runs.
     ///
     /// # Errors
-    /// - The error that keeps the server from running. An error about an address names the address.
-    /// - If the machine is stopping or has stopped.
+    /// Returns a [`std::io::Error`]:
+    ///
+    /// - An error of the server's [`prepare`](Server::prepare). An error about an address names the address.
+    /// - An error of kind [`Other`](io::ErrorKind::Other) if the machine is stopping or has stopped.
     pub fn prepare<S: Server>(&self, server: S) -> io::Result<S::Handle> {
         let (state, guard) = self.shared.register(short_name::<S>())?;
         let prepared = server.prepare(Control::new(Arc::clone(&state), self.shared.engine.clone()));
@@ -104,19 +109,22 @@ impl Machine {
             // The thread in `run` does not know this server any more, so nothing else ends its clients.
             state.end_clients();
         }
-        // A server that has started no thread has ended when this drops.
+        // When this drops, a server that has started no thread has ended.
         drop(guard);
         prepared
     }
 
-    /// Prepares a TCP server with the defaults of [`TcpServer`]. It listens on every address that `address`
-    /// resolves to and that this computer has.
+    /// Prepares a TCP server with the default settings of [`TcpServer`]. It listens on every address that
+    /// `address` resolves to and that this computer has.
     ///
     /// `factory` makes the adapter of each client, on that client's thread.
     ///
     /// # Errors
-    /// - If the address does not resolve, or if nothing can listen on it. The error names the address.
-    /// - If the machine is stopping or has stopped.
+    /// Returns a [`std::io::Error`]:
+    ///
+    /// - An error that names the address if the address cannot be resolved, or if the server cannot listen on
+    ///   it.
+    /// - An error of kind [`Other`](io::ErrorKind::Other) if the machine is stopping or has stopped.
     pub fn prepare_tcp_server<A: Adapter>(
         &self,
         address: impl ToSocketAddrs + fmt::Debug,
@@ -125,11 +133,13 @@ impl Machine {
         self.prepare(TcpServer::new(address, factory))
     }
 
-    /// Prepares a server on the process's own standard input and output. [`StdioServer`] describes it.
+    /// Prepares a server on the standard input and output of this process. [`StdioServer`] describes it.
     ///
     /// # Errors
-    /// - If the process has such a server already.
-    /// - If the machine is stopping or has stopped.
+    /// Returns a [`std::io::Error`]:
+    ///
+    /// - An error of kind [`AddrInUse`](io::ErrorKind::AddrInUse) if the process already has such a server.
+    /// - An error of kind [`Other`](io::ErrorKind::Other) if the machine is stopping or has stopped.
     pub fn prepare_stdio_server<A: Adapter>(
         &self,
         factory: impl Fn() -> A + Send + Sync + 'static,
@@ -139,18 +149,18 @@ impl Machine {
 
     /// Runs `job` every `period` until the interval is stopped, on the scheduler's thread.
     ///
-    /// The first run comes one period from now, or one period after the machine begins to run. The rate is
-    /// fixed on the monotonic clock: it does not drift, and runs do not overlap. Runs that a slow job has
-    /// missed are skipped. All intervals share one thread, so a slow job delays the others. A job that
-    /// panics is logged and cancelled.
+    /// The first run comes one period from now, or one period after the machine starts if that is later. The
+    /// rate is fixed and follows the monotonic clock, so it does not drift. Runs do not overlap, and runs
+    /// that a slow job has missed are skipped. All intervals share one thread, so a slow job delays the
+    /// others. If a job panics, the panic is logged and the job is cancelled.
     ///
-    /// If the period is too large for the clock, the job never runs. If the machine has already stopped,
-    /// this returns an interval that is already stopped.
+    /// If `period` is too large for the clock, the job never runs. If the machine has already stopped, this
+    /// returns an interval that is already stopped.
     ///
     /// [`testing::Clock`](crate::testing::Clock) lets a test run such a job without waiting.
     ///
     /// # Panics
-    /// If `period` is zero.
+    /// Panics if `period` is zero.
     pub fn prepare_interval(
         &self,
         period: Duration,
@@ -160,13 +170,14 @@ impl Machine {
         self.shared.scheduler.add(Work::Every(period, Box::new(job)))
     }
 
-    /// Runs `job` once on the scheduler's thread, unless it is stopped before. It runs `delay` from now, or
-    /// `delay` after the machine begins to run.
+    /// Runs `job` once on the scheduler's thread, unless the returned interval is stopped before. The job
+    /// runs `delay` from now, or `delay` after the machine starts if that is later.
     pub fn prepare_timeout(&self, delay: Duration, job: impl FnOnce() + Send + 'static) -> Interval {
         self.shared.scheduler.add(Work::Once(delay, Some(Box::new(job))))
     }
 
-    /// Lets the jobs follow a time that a test moves. Returns `None` if the machine has begun to run.
+    /// Replaces the clock of the jobs by a clock that a test moves. Returns `None` if the machine has begun
+    /// to run.
     pub(crate) fn set_manual_time(&self) -> Option<(Arc<ManualTime>, Sender<Command>)> {
         let prepared = self.shared.registry.lock().stage == Stage::Prepared;
         prepared.then(|| self.shared.scheduler.set_manual())
@@ -175,18 +186,18 @@ impl Machine {
     /// Runs the machine on this thread until it has stopped. Returns at once if nothing is prepared.
     ///
     /// # Errors
-    /// An [`Error`](crate::Error):
+    /// Returns one of these [`Error`](crate::Error)s in a box:
     ///
     /// - `AlreadyRunning` or `AlreadyRan` if this is not the first run.
     /// - `Thread` if a prepared thread could not be started.
-    /// - `Server` if a server has ended because its listener became unusable.
+    /// - `Server` if the listener of a server became unusable, which ended that server.
     /// - `Stuck` if a thread did not return from user code in time.
     pub fn run(&self) -> Result {
         Run::claim(&self.shared)?.run()
     }
 
     /// Stops the machine gracefully, as described [above](Machine#stopping). Returns at once, and may be
-    /// called from anywhere. A second call acts like [`stop_now`](Machine::stop_now).
+    /// called from any thread and any callback. A second call acts like [`stop_now`](Machine::stop_now).
     pub fn stop(&self) {
         self.shared.stop();
     }
@@ -199,7 +210,7 @@ impl Machine {
     /// Stops the machine without waiting for peers. Returns at once.
     ///
     /// Sockets are aborted, and output that is not delivered yet is dropped. Running callbacks still finish,
-    /// and every `closing` is called.
+    /// and `closing` is called for every client.
     pub fn stop_now(&self) {
         self.shared.send(Event::StopNow);
     }
@@ -210,8 +221,8 @@ impl Machine {
         self.shared.stopping.load(Ordering::Acquire)
     }
 
-    /// Sets how long clients and callbacks get to end gracefully, from the moment of the stop. A change after
-    /// the stop has begun has no effect. Default: 5 s.
+    /// Sets how much time clients and callbacks have to end gracefully after a stop has begun. Changing it
+    /// after that has no effect. Default: 5 s.
     pub fn set_drain_timeout(&self, limit: Duration) {
         *self.shared.drain_timeout.lock() = limit;
     }
@@ -222,7 +233,7 @@ impl Machine {
         self.shared.servers().into_iter().map(ServerHandle::new).collect()
     }
 
-    /// Returns the figures of this machine and its servers.
+    /// Returns the statistics of this machine and its servers.
     #[must_use]
     pub fn stats(&self) -> MachineStats {
         let (servers, past) = {
@@ -251,7 +262,7 @@ impl fmt::Debug for Machine {
     }
 }
 
-/// Returns the first name of a server: the last part of the name of its type.
+/// Returns the initial name of a server, which is the last part of the name of its type.
 fn short_name<S>() -> String {
     let name = std::any::type_name::<S>();
     let name = name.split('<').next().unwrap_or(name);

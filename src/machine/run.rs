@@ -1,7 +1,7 @@
-//! The running machine: the only reader of the [control channel](crate::event), and the only place that
+//! The running machine. It is the only reader of the [control channel](crate::event), and the only place that
 //! decides about shutdown. It holds no lock while it waits.
 //!
-//! [`ControlThread::stop`] is the order of a stop, from top to bottom.
+//! The code of [`ControlThread::stop`] has the steps of a stop in their order.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,13 +13,13 @@ use crate::machine::shared::{MachineShared, Stage};
 use crate::sync::atomic::Ordering;
 use crate::sync::channel::Receiver;
 
-/// How long aborted clients and the last threads get after the drain timeout.
+/// How much time aborted clients and the last threads have after the drain timeout.
 const GRACE: Duration = Duration::from_millis(400);
-/// How long `run` waits for the log before it returns. After a stop that took all its time, the whole of
-/// `SECOND_GRACE` after the drain timeout is the limit.
+/// How long `run` waits for the log before it returns. After a stop that has used all its time, `run` returns
+/// at the latest `SECOND_GRACE` after the drain timeout.
 const LOG_FLUSH: Duration = Duration::from_secs(1);
 const SECOND_GRACE: Duration = Duration::from_millis(450);
-/// A limit that is safe to add to the clock.
+/// The longest limit. It is safe to add to the clock.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A machine that runs.
@@ -37,13 +37,13 @@ impl Run {
             Stage::Prepared => registry.stage = Stage::Running,
             Stage::Running | Stage::Stopping => return Err(Error::AlreadyRunning),
             Stage::Stopped if registry.ran => return Err(Error::AlreadyRan),
-            // The machine was stopped before it ran, so there is nothing to do.
+            // The machine was stopped before it ran, so there is nothing to run.
             Stage::Stopped => {}
         }
         let runs = registry.stage == Stage::Running;
         registry.ran |= runs;
         drop(registry);
-        // The thread that has stopped it may still release the receiver, so only a run takes it.
+        // The thread that has stopped the machine may still need the receiver, so it is taken only for a run.
         let events = if runs { shared.receiver.lock().take() } else { None };
         Ok(Run { shared: Arc::clone(shared), events })
     }
@@ -71,7 +71,7 @@ struct ControlThread<'a> {
     failure: Option<Error>,
     /// The last thread has ended.
     threads_ended: bool,
-    /// When the present phase of the stop is over: first the graceful one, then the hard one.
+    /// When the current phase of the stop ends.
     deadline: Instant,
     phase: Phase,
 }
@@ -83,7 +83,7 @@ enum Phase {
     Graceful,
     /// Sockets were aborted.
     Hard,
-    /// Nothing is waited for any more.
+    /// The machine no longer waits for anything.
     GivenUp,
 }
 
@@ -111,8 +111,8 @@ impl ControlThread<'_> {
         *self.shared.drain_timeout.lock()
     }
 
-    /// Returns whether nothing keeps the machine running any more: no server, or no interval if there never
-    /// was a server. From then on no server can be prepared.
+    /// Returns `true` if nothing keeps the machine running: it has no server left, or it never had a server
+    /// and has no job left. From then on, no server can be prepared.
     fn is_done(&self) -> bool {
         let jobs = self.shared.scheduler.pending();
         let mut registry = self.shared.registry.lock();
@@ -123,7 +123,8 @@ impl ControlThread<'_> {
         done
     }
 
-    /// Stops everything in order: gracefully for `limit` or until a second stop, then at once.
+    /// Stops everything in order. It stops gracefully for `limit` or until a second stop. After that it
+    /// aborts.
     fn stop(mut self, limit: Duration) -> Result {
         let (shared, start) = (self.shared, Instant::now());
         shared.stopping.store(true, Ordering::Release);
@@ -138,7 +139,7 @@ impl ControlThread<'_> {
         shared.scheduler.stop();
         self.wait_until(|_| shared.servers().iter().all(|server| !server.has_listeners()));
 
-        // The clients are closed, and end after their callbacks.
+        // The clients are closed. Each of them ends after its callbacks have finished.
         for server in shared.servers() {
             server.end_clients();
         }
@@ -148,7 +149,7 @@ impl ControlThread<'_> {
         shared.stop_threads();
         self.wait_until(|control| control.threads_ended);
 
-        // Every thread has ended now and is joined, or it is stuck in user code.
+        // By now, every thread has ended and is joined, or it is stuck in user code.
         let stuck = shared.engine.threads.join();
         let error = self.stuck_error(stuck, start.elapsed()).or(self.failure);
         release_servers(shared);
@@ -158,8 +159,8 @@ impl ControlThread<'_> {
         error.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Reacts to events until `done`. At the deadline or after a second stop it aborts all clients, and waits
-    /// a little longer. Then it gives up.
+    /// Reacts to events until `done` returns `true`. At the deadline or after a second stop it aborts all
+    /// clients and waits a little longer. Then it gives up.
     fn wait_until(&mut self, done: impl Fn(&Self) -> bool) {
         while self.phase != Phase::GivenUp && !done(self) {
             match (self.events.recv_deadline(self.deadline), self.phase) {
@@ -179,10 +180,10 @@ impl ControlThread<'_> {
         self.shared.stop_threads();
     }
 
-    /// Reacts to an event, as the table of the control channel says.
+    /// Reacts to an event, as described in the table of the control channel.
     fn react(&mut self, event: Event) {
         match event {
-            // The stop is under way already.
+            // The stop has already begun.
             Event::Stop | Event::StopNow => {}
             Event::StopServer(id) => self.close_listeners(id),
             Event::ServerFailed(id, source) => {
@@ -198,11 +199,11 @@ impl ControlThread<'_> {
             }
             Event::ServerEnded(id) => {
                 let Some(server) = self.shared.unregister(id) else { return };
-                // A server that has ended by itself has not called its hooks yet.
+                // If the server has ended by itself, its stop hooks have not been called yet.
                 server.close_listeners();
                 info!("server {} has ended", Escaped(server.name()));
             }
-            // `serve` looks at the jobs itself.
+            // `serve` counts the jobs itself.
             Event::JobEnded => {}
             Event::ThreadsEnded => self.threads_ended = true,
         }
@@ -226,7 +227,7 @@ impl ControlThread<'_> {
     }
 }
 
-/// Drops the servers that have not ended, and keeps their figures.
+/// Drops the servers that have not ended, and keeps their statistics.
 fn release_servers(shared: &MachineShared) {
     let left = shared.servers();
     let stats: Vec<_> = left.iter().map(|server| server.stats()).collect();

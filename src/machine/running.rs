@@ -1,4 +1,4 @@
-//! A machine that runs on a thread of its own.
+//! [`Running`]: a machine that runs on its own thread.
 
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -8,26 +8,27 @@ use crate::logging::{self, error, Escaped};
 use crate::machine::run::Run;
 use crate::machine::Machine;
 
-/// How long the drop waits until the error of the machine is logged.
+/// How long `drop` waits until the error of the machine is logged.
 const LOG_FLUSH: Duration = Duration::from_millis(25);
 
-/// A machine that runs on a thread of its own. Returned by [`Machine::start`].
+/// A machine that runs on its own thread. [`Machine::start`] returns it.
 ///
-/// The drop stops the machine and waits for it, for at most the drain timeout and half a second. An error is
-/// logged then. Do not drop it in a callback of the same machine, which would wait for itself.
+/// When it is dropped, it stops the machine and waits until the machine has stopped, for at most the drain
+/// timeout and half a second. An error is only logged. Do not drop it in a callback of the same machine,
+/// because that callback would wait for itself.
 #[derive(Debug)]
-#[must_use = "the drop stops the machine"]
+#[must_use = "dropping it stops the machine"]
 pub struct Running {
     machine: Machine,
     thread: Option<JoinHandle<Result>>,
 }
 
 impl Machine {
-    /// Runs the machine on a thread of its own and returns. The drop of the returned value stops the machine
-    /// and waits for it.
+    /// Runs the machine on its own thread, and returns at once. Dropping the returned value stops the machine
+    /// and waits until it has stopped.
     ///
     /// # Errors
-    /// An [`Error`]:
+    /// Returns one of these [`Error`]s in a box:
     ///
     /// - `AlreadyRunning` or `AlreadyRan` if this is not the first run.
     /// - `Thread` if the thread could not be started.
@@ -51,7 +52,7 @@ impl Running {
         &self.machine
     }
 
-    /// Waits until the machine has stopped, by itself or because it was asked to. Blocks until then.
+    /// Blocks until the machine has stopped, by itself or because it was asked to.
     ///
     /// # Errors
     /// The same as for [`Machine::run`].
@@ -59,7 +60,7 @@ impl Running {
         self.wait()
     }
 
-    /// Stops the machine gracefully and waits for it. Blocks until then.
+    /// Stops the machine gracefully. Blocks until it has stopped.
     ///
     /// # Errors
     /// The same as for [`Machine::run`].

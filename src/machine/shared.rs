@@ -1,5 +1,5 @@
-//! The state that a machine's handles share with the thread in `run`: its servers, threads and jobs, and its
-//! stage.
+//! The state that a machine's handles share with the thread in `run`: the servers, threads, jobs and stage of
+//! the machine.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::sync::Mutex;
 use crate::threads::pool::Pool;
 use crate::threads::Threads;
 
-/// How long clients get to end gracefully. `Machine::set_drain_timeout` changes it.
+/// How much time clients have to end gracefully. `Machine::set_drain_timeout` changes it.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The state that all handles of one machine share.
@@ -31,8 +31,8 @@ pub(super) struct MachineShared {
     pub(super) scheduler: Scheduler,
     /// Written by `set_drain_timeout`, read by `run` when the stop begins.
     pub(super) drain_timeout: Mutex<Duration>,
-    /// The machine was asked to stop or has stopped. Set by the thread that asks for the stop, read by the
-    /// scheduler between jobs and by threads that ask for it.
+    /// `true` if the machine was asked to stop or has stopped. Set by the thread that asks for the stop. Read
+    /// by the scheduler between jobs, and by `Machine::is_stopped`.
     pub(super) stopping: Arc<AtomicBool>,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct ServerRegistry {
     pub(super) servers: Vec<Arc<ServerState>>,
     next: u64,
     pub(super) had_server: bool,
-    /// The figures of servers that have ended.
+    /// The statistics of servers that have ended.
     pub(super) past: ServerStats,
 }
 
@@ -85,10 +85,10 @@ impl MachineShared {
         })
     }
 
-    /// Registers a server, with a guard for the thread that prepares it. From then on it can be stopped, so
-    /// its end is reported in any case.
+    /// Registers a server, with a guard for the thread that prepares it. From then on the server can be
+    /// stopped, and its end is always reported.
     pub(super) fn register(&self, name: String) -> io::Result<(Arc<ServerState>, ActiveGuard)> {
-        let stopping = || io::Error::other("the machine has stopped, or is stopping");
+        let stopping = || io::Error::other("the machine is stopping or has stopped");
         let mut registry = self.registry.lock();
         if matches!(registry.stage, Stage::Stopping | Stage::Stopped) {
             return Err(stopping());
@@ -100,12 +100,12 @@ impl MachineShared {
         Ok((server, guard))
     }
 
-    /// Takes a server that has ended out of the registry.
+    /// Removes a server that has ended from the registry.
     pub(super) fn unregister(&self, id: ServerId) -> Option<Arc<ServerState>> {
         let server = self.server(id)?;
         let stats = server.stats();
         let mut registry = self.registry.lock();
-        // Both under one lock, so that a thread that asks for figures finds them in exactly one place.
+        // Both happen under one lock, so that a thread that asks for statistics finds them in exactly one place.
         registry.servers.retain(|other| other.id() != id);
         registry.past.add(&stats);
         drop(registry);
@@ -124,7 +124,7 @@ impl MachineShared {
         self.send(Event::Stop);
     }
 
-    /// Stops the machine unless that was done before. A second stop would be a hard one.
+    /// Stops the machine unless it was stopped before. A second stop would abort the clients.
     pub(super) fn stop_once(&self) {
         if !self.stopping.swap(true, Ordering::AcqRel) {
             self.stop();
@@ -145,7 +145,7 @@ impl MachineShared {
         if prepared {
             self.release();
         } else {
-            // The receiver is gone after the machine has stopped.
+            // After the machine has stopped, the receiver no longer exists.
             drop(self.events.send(stop));
         }
     }
@@ -153,13 +153,13 @@ impl MachineShared {
     /// Ends the threads that wait for work. The last thread of all sends `ThreadsEnded`.
     pub(super) fn stop_threads(&self) {
         let events = self.events.clone();
-        // The receiver is gone if the machine has given up on a stuck thread.
+        // If the machine has given up on a stuck thread, the receiver no longer exists.
         self.engine.threads.close(move || drop(events.send(Event::ThreadsEnded)));
         self.engine.pool.end_parked();
         self.engine.reactor.stop();
     }
 
-    /// Returns one line for each stuck thread: the client that it serves, or its name.
+    /// Returns one line for each stuck thread, with the client that it serves or with its name.
     pub(super) fn describe(&self, threads: Vec<String>) -> Vec<String> {
         let clients = self.servers().into_iter().flat_map(|server| server.clients());
         let mut lines: Vec<String> = clients

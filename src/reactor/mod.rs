@@ -1,9 +1,9 @@
-//! Waits for sockets, and how other threads end such waits.
+//! Waits for sockets, and the means to end such waits from other threads.
 //!
-//! - [`Reactor`] is one thread of a machine that watches the sockets of clients that read slowly.
+//! - [`Reactor`] is a thread that watches the sockets of a machine's clients that read slowly.
 //! - [`Readiness`] is the place where a thread waits for one socket.
 //!
-//! The choice between platforms is made here and nowhere else.
+//! The choice between platforms is made only here.
 
 #[cfg(all(unix, not(all(test, shuttle))))]
 mod poll;
@@ -24,12 +24,12 @@ pub(crate) use without_poll::{Reactor, Readiness};
 #[cfg(all(test, shuttle))]
 pub(crate) use crate::shuttle::reactor::Reactor;
 
-/// How long an interrupted reader may take to come back by itself if output may be under way. This is
-/// longer than the pauses of a busy peer, and short enough for a close that waits for it.
+/// How much time an interrupted reader has to return by itself while output may be in transit. The time is
+/// longer than the pauses of a busy peer, and short enough for a close that has to wait for it.
 #[cfg_attr(not(unix), allow(dead_code, reason = "every reader returns by itself there"))]
 pub(crate) const READ_GRACE: Duration = Duration::from_millis(100);
-/// How long a write blocks in the system call before it returns with `WouldBlock`. Waits that nobody can
-/// wake return after this time, too.
+/// How long a write blocks in the system call before it returns with `WouldBlock`. Waits that no other thread
+/// can end also return after this time.
 pub(crate) const WAIT_SLICE: Duration = Duration::from_millis(100);
 
 /// How a wait ended.
@@ -43,7 +43,7 @@ pub(crate) enum Waited {
     TimedOut,
 }
 
-/// The sides of a descriptor that a wait has found ready.
+/// The directions in which a wait has found a descriptor ready.
 pub(crate) struct Seen {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
@@ -51,13 +51,13 @@ pub(crate) struct Seen {
 
 /// A client with a backlog, as the transport sees it.
 pub(crate) trait Flush: Send + Sync {
-    /// Writes as much as there is room for. Never blocks.
+    /// Writes as many bytes as there is room for. Never blocks.
     #[cfg_attr(not(unix), allow(dead_code, reason = "no transport there can report room"))]
     fn flush(&self);
 }
 
-/// A part of a transport that the reactor calls. Both methods run on the reactor's thread and must not
-/// block. Each implementor needs only one of them.
+/// A part of a transport that the reactor calls. Both methods run on the reactor's thread and must not block.
+/// An implementation needs only one of them.
 pub(crate) trait Source: Send + Sync {
     /// The descriptor is ready.
     #[cfg_attr(not(unix), allow(dead_code, reason = "nothing is watched there"))]
@@ -65,8 +65,8 @@ pub(crate) trait Source: Send + Sync {
         let _ = (readable, writable);
     }
 
-    /// The read grace is over. It was extended `reminders` times before. Returns `false` to extend it
-    /// once more.
+    /// Called when the read grace has passed. It was already extended `reminders` times. Returns `false` to
+    /// extend it again.
     #[cfg_attr(not(unix), allow(dead_code, reason = "there is no read grace there"))]
     fn grace_is_over(&self, reminders: u32) -> bool {
         let _ = reminders;

@@ -1,13 +1,13 @@
-//! The reactor of a machine: one thread that waits until there is room to write to clients that read
-//! slowly, and that ends the grace of interrupted readers.
+//! The reactor of a machine. Its thread waits until there is room to write to clients that read slowly, and
+//! it ends the grace of interrupted readers.
 //!
-//! It starts with the first server that will need it, while descriptors are still available, and ends
-//! when the machine stops it. It runs no user code and never blocks outside of its wait.
+//! The thread starts with the first server that will need it, while descriptors are still available. It ends
+//! when the machine stops. It runs no user code and never blocks, except in its wait.
 //!
-//! A descriptor cannot be watched if the kernel has no memory for it or if there is no reactor. Then
-//! `register` fails, and the waiting thread returns every [`WAIT_SLICE`] to look for itself. A reactor
-//! that could not start is tried again later. If the wait of the reactor itself fails, it wakes every
-//! waiting thread at the same pace.
+//! A descriptor cannot be watched if the kernel has no memory for it, or if the reactor could not be started.
+//! Then `register` fails, and the waiting thread checks the socket itself after every [`WAIT_SLICE`]. The
+//! start of the reactor is tried again later. If the wait of the reactor fails, the reactor wakes every
+//! waiting thread after every `WAIT_SLICE`.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -26,7 +26,7 @@ use crate::threads::Threads;
 const WAKE: Token = Token(usize::MAX);
 /// The pause between a failed start and the next attempt.
 const RETRY: Duration = Duration::from_secs(1);
-/// Longer than any start takes.
+/// A time that is longer than any start takes.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
 /// The grace of one interrupted reader.
@@ -40,9 +40,9 @@ struct ReadGrace {
 /// Belongs to one machine.
 pub(crate) struct Reactor {
     threads: Arc<Threads>,
-    /// Set by the thread that has started the reactor.
+    /// The running reactor. Set by the thread that has started it.
     poll: OnceLock<Handle>,
-    /// When the next start may be tried. Written by the thread that tries one.
+    /// When the next start may be tried. Written by the thread that tries to start the reactor.
     next_start: Mutex<Option<Instant>>,
     warnings: Limiter,
     table: Arc<Mutex<Table>>,
@@ -53,13 +53,13 @@ struct Handle {
     waker: Waker,
 }
 
-/// Written by threads that wait for the first time, that drop a source, that start a grace or that stop
-/// the reactor. Read by the reactor's thread.
+/// Written by threads that wait for the first time, drop a source, start a grace or stop the reactor. Read by
+/// the reactor's thread.
 #[derive(Default)]
 struct Table {
     next: usize,
     sources: HashMap<usize, Weak<dyn Source>>,
-    /// In the order in which they end.
+    /// The graces, in the order in which they end.
     graces: VecDeque<ReadGrace>,
 }
 
@@ -74,8 +74,8 @@ impl Reactor {
         }
     }
 
-    /// Starts the thread if it is not running. A server calls this before its clients can take the last
-    /// descriptors. A waiting thread calls it again, in case that start has failed. Must not be called
+    /// Starts the thread if it is not running. A server calls this before its clients can use up all
+    /// descriptors. A waiting thread calls it again, in case the first start has failed. Must not be called
     /// with a lock held, because a failure is logged.
     pub(crate) fn prepare(&self) {
         if self.poll.get().is_some() {
@@ -83,7 +83,7 @@ impl Reactor {
         }
         let now = Instant::now();
         {
-            // Until this start has ended, other callers go on without a reactor.
+            // Until this start has finished, other callers continue without a reactor.
             let mut next = self.next_start.lock();
             if next.is_some_and(|next| now < next) {
                 return;
@@ -93,7 +93,7 @@ impl Reactor {
         match self.start() {
             Ok(handle) => {
                 let handle = self.poll.get_or_init(|| handle);
-                // A stop during the start has found no thread to wake.
+                // A stop that came during the start has found no thread to wake.
                 if self.threads.is_closed() {
                     handle.wake();
                 }
@@ -101,7 +101,7 @@ impl Reactor {
             Err(error) => {
                 *self.next_start.lock() = Some(now + RETRY);
                 if !self.threads.is_closed() && self.warnings.allow(now).is_some() {
-                    warn!("cannot start the reactor, slow clients are polled until it runs: {error}");
+                    warn!("cannot start the reactor; until it runs, slow clients are polled: {error}");
                 }
             }
         }
@@ -120,7 +120,7 @@ impl Reactor {
         self.table.lock().sources.remove(&token);
     }
 
-    /// Watches a descriptor. A side that is ready already is reported, too, also if the descriptor was
+    /// Watches a descriptor. If it is already ready, that is reported too, even if the descriptor was
     /// `registered` before.
     pub(crate) fn register(
         &self,
@@ -159,7 +159,8 @@ impl Reactor {
         true
     }
 
-    /// Ends the thread, after the machine's threads are closed. Later waits go on without it.
+    /// Ends the thread. Called after the machine's threads are closed. Later waits continue without the
+    /// reactor.
     pub(crate) fn stop(&self) {
         if let Some(handle) = self.poll.get() {
             handle.wake();
@@ -189,7 +190,7 @@ impl Handle {
 }
 
 impl Table {
-    /// Takes the graces that are over: all of them after the stop.
+    /// Takes the graces that have passed. After the stop, takes all graces.
     fn take_over(&mut self, now: Instant, stopped: bool) -> Vec<ReadGrace> {
         let count = self.graces.iter().take_while(|grace| grace.until <= now || stopped).count();
         self.graces.drain(..count).collect()
@@ -203,7 +204,7 @@ fn watch(mut poll: Poll, table: &Mutex<Table>, threads: &Threads) {
         let now = Instant::now();
         let (over, stopped) = {
             let mut table = table.lock();
-            // Asked under the lock: a grace that is added later finds the threads closed.
+            // Checked under the lock. A grace that is added later finds the threads closed.
             let stopped = threads.is_closed();
             (table.take_over(now, stopped), stopped)
         };
@@ -222,7 +223,7 @@ fn watch(mut poll: Poll, table: &Mutex<Table>, threads: &Threads) {
             table.graces.extend(extended);
             table.graces.front().map(|grace| grace.until)
         };
-        // Rounded up: the poll counts in milliseconds.
+        // Rounded up, because the poll counts in milliseconds.
         let timeout = next.map(|next| next.saturating_duration_since(now) + Duration::from_millis(1));
         if let Err(error) = poll.poll(&mut events, timeout) {
             if error.kind() != io::ErrorKind::Interrupted {
@@ -232,7 +233,7 @@ fn watch(mut poll: Poll, table: &Mutex<Table>, threads: &Threads) {
         for event in &events {
             let source = table.lock().sources.get(&event.token().0).and_then(Weak::upgrade);
             if let Some(source) = source {
-                // An error or a hang-up ends both kinds of wait. The system call will then report it.
+                // An error or a hang-up ends the waits in both directions. The next system call reports the error.
                 let failed = event.is_error();
                 source.ready(
                     failed || event.is_readable() || event.is_read_closed(),
@@ -243,11 +244,11 @@ fn watch(mut poll: Poll, table: &Mutex<Table>, threads: &Threads) {
     }
 }
 
-/// Wakes every waiting thread after a while, because the system does not tell which of them is ready.
+/// Wakes every waiting thread after a while, because the system does not report which descriptors are ready.
 #[cold]
 fn wake_all_later(error: &io::Error, warnings: &Limiter, table: &Mutex<Table>) {
     if warnings.allow(Instant::now()).is_some() {
-        warn!("the reactor cannot wait for sockets, slow clients are polled until it can: {error}");
+        warn!("the reactor cannot wait for sockets; until it can, slow clients are polled: {error}");
     }
     std::thread::sleep(WAIT_SLICE);
     let sources: Vec<_> = table.lock().sources.values().filter_map(Weak::upgrade).collect();

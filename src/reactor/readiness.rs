@@ -1,7 +1,7 @@
 //! The place where a thread waits until a descriptor is ready, and where other threads can interrupt it.
 //!
-//! The waiting thread sleeps on the condition variable here. The reactor wakes it with `ready`, any
-//! thread with `interrupt` or `abort`.
+//! The waiting thread sleeps on a condition variable. The reactor wakes it with `ready`, and any thread can
+//! wake it with `interrupt` or `abort`.
 
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, OnceLock, Weak};
@@ -12,18 +12,18 @@ use mio::Interest;
 use crate::reactor::{Flush, Reactor, Seen, Source, Waited};
 use crate::sync::{Condvar, Mutex};
 
-/// The sides of a descriptor, as indices.
+/// The two directions of a descriptor, as indices.
 const READ: usize = 0;
 const WRITE: usize = 1;
 
-/// Belongs to one transport that has a descriptor. It is made when it is first needed: most clients
-/// read as fast as they are written to, and never need it.
+/// Belongs to one transport that has a descriptor. It is created when it is first needed. Most clients read
+/// fast enough and never need it.
 pub(crate) struct Readiness {
     reactor: Arc<Reactor>,
-    /// Our place in the reactor's table. Taken by the first wait, given back by the drop.
+    /// Our token in the reactor's table. Requested by the first wait, and released when this is dropped.
     token: OnceLock<usize>,
     state: Mutex<ReadinessState>,
-    /// Signalled when the state changes, awaited by the waiting threads.
+    /// Signalled when the state changes. The waiting threads wait for this.
     changed: Condvar,
     /// The client to call when there is room to write. Set by the first backlog.
     flush: OnceLock<Weak<dyn Flush>>,
@@ -34,13 +34,13 @@ pub(crate) struct Readiness {
 struct ReadinessState {
     interrupted: bool,
     aborted: bool,
-    /// The sides that a thread waits for.
+    /// The directions that a thread waits for.
     wanted: [bool; 2],
-    /// The sides that the reactor has reported since.
+    /// The directions that the reactor has reported since the wait began.
     ready: [bool; 2],
-    /// A backlog waits for room, too.
+    /// `true` if a backlog also waits for room.
     flushing: bool,
-    /// The descriptor is registered with the reactor.
+    /// `true` if the descriptor is registered with the reactor.
     registered: bool,
 }
 
@@ -57,7 +57,7 @@ impl Readiness {
 
     /// Blocks until there may be room to write, until an interrupt, or until the deadline.
     ///
-    /// If `descriptor` cannot be registered, this returns `Ready` at once: the caller then waits in the
+    /// If `descriptor` cannot be registered, this returns `Ready` at once. The caller then waits in the
     /// system call, which returns after [`WAIT_SLICE`](crate::reactor::WAIT_SLICE).
     pub(crate) fn wait_writable(self: &Arc<Self>, descriptor: &impl AsRawFd, deadline: Instant) -> Waited {
         let token = self.token();
@@ -82,15 +82,16 @@ impl Readiness {
         if watched && !state.interrupted {
             self.register(descriptor, token, &mut state);
         }
-        // The caller's loop over the system call must not outlive the deadline.
+        // The caller must not repeat the system call after the deadline.
         if !watched && Instant::now() >= deadline {
             return Waited::TimedOut;
         }
         waited
     }
 
-    /// Blocks at the end of a connection, interrupted or not, until there may be room to write or
-    /// something to read. Waits for room alone if the read side was shut down (`read_shut`).
+    /// Blocks while a connection is closing, until there may be room to write or something to read. An
+    /// earlier interrupt does not end this wait. If the read side was shut down (`read_shut`), waits only for
+    /// room.
     ///
     /// Returns `None` after an abort, at the deadline, or if `descriptor` cannot be registered.
     pub(crate) fn wait_taken(
@@ -127,7 +128,7 @@ impl Readiness {
         self.register(descriptor, token, &mut state)
     }
 
-    /// Ends every wait for room, now and later.
+    /// Ends every wait for room, the running waits and all later ones.
     pub(crate) fn interrupt(&self) {
         self.state.lock().interrupted = true;
         self.changed.notify_all();
@@ -141,7 +142,7 @@ impl Readiness {
         self.changed.notify_all();
     }
 
-    /// Returns our token. Called before the lock is taken, because a reactor that cannot start logs.
+    /// Returns our token. Called before the lock is taken, because a reactor that cannot start logs an error.
     fn token(self: &Arc<Self>) -> usize {
         self.reactor.prepare();
         *self.token.get_or_init(|| {
@@ -150,7 +151,7 @@ impl Readiness {
         })
     }
 
-    /// Tells the reactor which sides are wanted now. A side that is ready already is reported again.
+    /// Tells the reactor which directions to watch. A direction that is already ready is reported again.
     fn register(&self, descriptor: &impl AsRawFd, token: usize, state: &mut ReadinessState) -> bool {
         let reading = state.wanted[READ].then_some(Interest::READABLE);
         let writing = state.wanted[WRITE] || state.flushing;
@@ -174,7 +175,7 @@ impl Source for Readiness {
     fn ready(&self, readable: bool, writable: bool) {
         let flushing = {
             let mut state = self.state.lock();
-            // The system reports a hang-up also if nobody asked for it.
+            // The system reports a hang-up even if no thread waits for it.
             state.ready[READ] |= readable && state.wanted[READ];
             state.ready[WRITE] |= writable;
             state.flushing

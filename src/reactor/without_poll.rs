@@ -1,8 +1,8 @@
-//! The reactor on systems on which it cannot watch a socket: mio wants sockets of its own on Windows.
+//! The reactor for systems on which it cannot watch a socket. On Windows, mio can watch only its own sockets.
 //!
-//! A wait for a socket ends there when the socket is ready or when its timeout passes, because a
-//! shutdown from another thread need not wake it. A thread therefore returns to the transport's own wait
-//! again and again. This is the only place in which a loop over a timeout is right.
+//! On such a system, a wait for a socket ends only when the socket is ready or when the timeout of the wait
+//! passes, because a shutdown from another thread does not reliably end it. Therefore a thread repeats the
+//! transport's wait with a short timeout. This is the only place in which such a loop is right.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -21,7 +21,7 @@ impl Reactor {
 
     pub(crate) fn prepare(&self) {}
 
-    /// Returns `true`: every reader returns by itself after a short time.
+    /// Returns `true`, because every reader returns by itself after a short time.
     pub(crate) fn start_grace(&self, _: Weak<dyn Source>) -> bool {
         true
     }
@@ -31,7 +31,7 @@ impl Reactor {
 
 /// Belongs to one transport.
 pub(crate) struct Readiness {
-    /// Set by the thread that interrupts, read by the waiting threads.
+    /// Set by the thread that interrupts, and read by the waiting threads.
     interrupted: AtomicBool,
 }
 
@@ -40,7 +40,7 @@ impl Readiness {
         Arc::new(Readiness { interrupted: AtomicBool::new(false) })
     }
 
-    /// Does not wait: the transport's next write does.
+    /// Does not wait, because the next write of the transport waits.
     pub(crate) fn wait_writable<T>(self: &Arc<Self>, _: &T, deadline: Instant) -> Waited {
         if self.interrupted.load(Ordering::Acquire) {
             Waited::Interrupted
@@ -51,12 +51,12 @@ impl Readiness {
         }
     }
 
-    /// Returns `None`: the system does not tell how much the peer has taken.
+    /// Returns `None`, because the system does not report how much the peer has taken.
     pub(crate) fn wait_taken<T>(self: &Arc<Self>, _: &T, _: bool, _: Instant) -> Option<Seen> {
         None
     }
 
-    /// Returns `false`: nobody can report room here.
+    /// Returns `false`, because no thread can report room to write.
     pub(crate) fn flush_when_writable<T>(self: &Arc<Self>, _: &T, _: Weak<dyn Flush>) -> bool {
         false
     }

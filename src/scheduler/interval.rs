@@ -1,6 +1,7 @@
 //! [`Interval`]: the handle of a periodic job or a timeout.
 //!
-//! The user's clones and the scheduler's entry share its state. The state is freed with the last of them.
+//! The user's clones and the scheduler's entry share its state, which is freed when the last of them is
+//! dropped.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use crate::scheduler::Command;
 
 /// A periodic job or a timeout on a machine.
 ///
-/// A clone is the same interval. The drop of an interval does not stop its job. No method blocks.
+/// A clone is a handle of the same interval. Dropping an interval does not stop its job. No method blocks.
 #[derive(Clone)]
 pub struct Interval {
     shared: Arc<IntervalShared>,
@@ -21,12 +22,12 @@ pub struct Interval {
 /// The state that all clones of one interval share.
 struct IntervalShared {
     id: u64,
-    /// Set by the thread that stops the interval, or by the scheduler when the job has ended. Read by all
-    /// threads.
+    /// Set by the thread that stops the interval, or by the scheduler when the job has ended. Read by any
+    /// thread.
     stopped: AtomicBool,
-    /// Increased only by the scheduler's thread. Read by all threads.
+    /// Increased only by the scheduler's thread. Read by any thread.
     ticks: AtomicU64,
-    /// Wakes the scheduler's thread, so that it drops a job that was stopped.
+    /// Wakes the scheduler's thread, so that it drops the job after a stop.
     commands: Sender<Command>,
 }
 
@@ -39,8 +40,8 @@ impl Interval {
 
     /// Cancels the job. Returns at once. A second call does nothing.
     ///
-    /// It may be called from anywhere, also from the job itself. A run that has begun finishes, and no other
-    /// begins.
+    /// It may be called from any thread, and from the job itself. A run that has begun finishes, and no
+    /// further run begins.
     pub fn stop(&self) {
         if !self.mark_stopped() {
             // This fails after the machine has stopped.
@@ -48,14 +49,14 @@ impl Interval {
         }
     }
 
-    /// Returns `true` if the job runs no more.
+    /// Returns `true` if the job will not run again.
     ///
     /// The reason is one of these:
     ///
     /// - [`stop`](Interval::stop) was called.
     /// - The machine has stopped.
     /// - The job has panicked.
-    /// - It is a timeout, and has run.
+    /// - The interval is a timeout, and its job has run.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.shared.stopped.load(Ordering::Acquire)

@@ -4,9 +4,9 @@
 //! runs before new commands are taken. The thread ends when the machine is asked to stop. A job that is
 //! running then finishes first.
 //!
-//! - [`schedule`] holds the jobs in the order in which they are due.
-//! - [`time`] is the clock: that of the system, or a manual one that a test moves.
-//! - [`interval`] is the user's handle of a job.
+//! - [`schedule`] keeps the jobs in the order in which they are due.
+//! - [`time`] is the clock, which is the system's clock or a manual clock that a test moves.
+//! - [`interval`] is the handle of a job, for users.
 
 pub(crate) mod interval;
 pub(crate) mod schedule;
@@ -27,7 +27,7 @@ use crate::scheduler::time::{ManualTime, Time};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::threads::Threads;
 
-/// How many commands are taken after a job, although another job may be due already.
+/// How many commands are taken after a job, even if another job is already due.
 const COMMANDS_PER_JOB: usize = 64;
 
 /// The scheduler of one machine, as other threads see it.
@@ -36,14 +36,14 @@ pub(crate) struct Scheduler {
     events: Events,
     commands: Sender<Command>,
     state: Mutex<SchedulerState>,
-    /// How many jobs have not ended. Increased by threads that add a job, decreased by the drop of the job's
-    /// entry. Read by the thread in `run`.
+    /// How many jobs have not ended. Increased by threads that add a job, and decreased when the entry of a
+    /// job is dropped. Read by the thread in `run`.
     pending: Arc<AtomicUsize>,
     /// The machine's own flag. Set by the thread that asks the machine to stop. Read by the scheduler's
     /// thread before each job, so that no job begins after a stop.
     stopping: Arc<AtomicBool>,
     /// The clock of a test. Set at most once, before the machine runs. Read by the scheduler's thread when it
-    /// starts. If it is not set, the system's clock counts.
+    /// starts. If it is not set, the system's clock is used.
     manual: Arc<OnceLock<Arc<ManualTime>>>,
 }
 
@@ -57,18 +57,18 @@ struct SchedulerState {
 
 /// A message to the scheduler's thread.
 pub(crate) enum Command {
-    /// Adds a job. Its delay counts from this time.
+    /// Adds a job. Its delay is counted from this time.
     Add(u64, Entry, Instant),
     /// Drops the job with this number.
     Cancel(u64),
-    /// Moves a manual clock on. The sender is dropped when all jobs that come due have run.
+    /// Moves a manual clock forward. The sender is dropped when all jobs that come due have run.
     Advance(Duration, Sender<()>),
-    /// Wakes the thread, which then sees that the machine is asked to stop. A thread that waits for a job
-    /// does not look at the flag. Dropped senders cannot wake it, because each interval holds a sender.
+    /// Wakes the thread, which then sees that the machine was asked to stop. While the thread waits, it does
+    /// not check the flag. Dropping the senders would not wake it, because each interval holds a sender.
     Wake,
 }
 
-/// A job that has not ended. The drop marks its interval as stopped.
+/// A job that has not ended. When it is dropped, its interval is marked as stopped.
 pub(crate) struct Entry {
     interval: Interval,
     work: Work,
@@ -86,7 +86,7 @@ impl Drop for Entry {
 pub(crate) enum Work {
     /// Runs once in each period.
     Every(Duration, Box<dyn FnMut(&Interval) + Send>),
-    /// Runs once after the delay, which takes the function.
+    /// Runs once after the delay. The run takes the function.
     Once(Duration, Option<Box<dyn FnOnce() + Send>>),
 }
 
@@ -121,17 +121,17 @@ impl Scheduler {
         self.pending.fetch_add(1, Ordering::AcqRel);
         let entry = Entry { interval: interval.clone(), work, pending: Arc::clone(&self.pending) };
         if !self.stopping.load(Ordering::Acquire) {
-            // This fails if the thread has ended. The entry is dropped here then.
+            // This fails if the thread has ended. Then the entry is dropped here.
             drop(self.commands.send(Command::Add(id, entry, Instant::now())));
         }
         interval
     }
 
-    /// Replaces the system's clock by one that [`Command::Advance`] moves. Has no effect after the thread has
-    /// started to run.
+    /// Replaces the system's clock with a clock that [`Command::Advance`] moves. Has no effect after the
+    /// thread has started.
     pub(crate) fn set_manual(&self) -> (Arc<ManualTime>, Sender<Command>) {
         let time = Arc::clone(self.manual.get_or_init(|| Arc::new(ManualTime::new())));
-        // The thread moves the time, also if there is no job.
+        // The thread is needed even without a job, because it moves the time.
         self.start();
         (time, self.commands.clone())
     }
@@ -146,17 +146,17 @@ impl Scheduler {
             SchedulerThread { schedule: Schedule::new(), time, events, stopping }.run(&receiver);
         };
         if let Err(error) = self.threads.spawn("backport-scheduler".to_owned(), None, run) {
-            // The receiver is dropped now, so each job ends when it is added. A machine that is stopping
-            // starts no more threads, which is no failure.
+            // The receiver is dropped now, so each job ends when it is added. If the machine is stopping, it
+            // starts no more threads, and this is not a failure.
             if !self.stopping.load(Ordering::Acquire) {
-                error!("cannot start the thread of the intervals: {error}");
+                error!("cannot start the thread that runs the intervals: {error}");
             }
         }
     }
 
-    /// Lets the thread cancel all jobs and end. A job that is running finishes first. Returns at once.
+    /// Makes the thread cancel all jobs and end. A job that is running finishes first. Returns at once.
     ///
-    /// The caller has set the machine's flag before.
+    /// The caller must set the machine's flag before.
     pub(crate) fn stop(&self) {
         debug_assert!(self.stopping.load(Ordering::Acquire), "the machine sets its flag first");
         // This fails if the thread has ended.
@@ -182,7 +182,7 @@ impl SchedulerThread {
             if let Some((due, id, entry)) = self.schedule.pop_due(self.time.target()) {
                 self.run_job(due, id, entry);
             }
-            // Jobs that are always late must not keep the commands waiting for ever.
+            // Jobs that are always late must not keep the commands waiting forever.
             commands.try_iter().take(COMMANDS_PER_JOB).for_each(|command| self.react(command));
         }
         while let Some(entry) = self.schedule.pop_any() {
@@ -252,7 +252,7 @@ impl SchedulerThread {
     /// Drops a job that has ended, and reports its end.
     fn finish(&self, entry: Entry) {
         if let Err(message) = catch_panic(move || drop(entry)) {
-            error!("a panic in the drop of an interval's job: {}", Escaped(message));
+            error!("a panic while the job of an interval was dropped: {}", Escaped(message));
         }
         // This fails if the machine has given up on a stuck thread.
         drop(self.events.send(Event::JobEnded));

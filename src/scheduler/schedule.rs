@@ -1,6 +1,6 @@
 //! [`Schedule`]: entries in the order in which they are due.
 //!
-//! The scheduler's thread owns it. It asks no clock: the time is passed in, so tests need not wait.
+//! The scheduler's thread owns it. The time is passed in, so tests need not wait.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 /// Entries in the order in which they are due. Entries that are due at the same time are ordered by number.
 pub(crate) struct Schedule<T> {
     entries: BTreeMap<(Due, u64), T>,
-    /// When each entry is due, so that an entry is found by its number.
+    /// When each entry is due. With this, an entry is found by its number.
     dues: HashMap<u64, Due>,
 }
 
-/// When an entry is due: at a point in time, or never if the clock cannot express that point.
+/// When an entry is due. If the clock cannot express that time, the entry is never due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
     At(Instant),
@@ -25,7 +25,7 @@ impl Due {
         start.checked_add(delay).map_or(Due::Never, Due::At)
     }
 
-    /// Returns the first tick after `now`. Ticks follow `self` at a distance of `period`.
+    /// Returns the first tick after `now`. The ticks are `self` plus multiples of `period`.
     ///
     /// The rate has no drift, because `now` does not shift the ticks. Missed ticks are skipped.
     pub(crate) fn next_tick(self, period: Duration, now: Instant) -> Due {
@@ -147,13 +147,13 @@ mod tests {
         assert_eq!(schedule.pop_any(), Some(2));
         assert_eq!((schedule.remove(1), schedule.remove(2), schedule.remove(3)), (None, None, Some(3)));
         assert_eq!(schedule.remove(3), None);
-        // A periodic job enters again with the same number.
+        // A periodic job is added again with the same number.
         schedule.insert(Due::At(start + MS), 1, 1);
         assert_eq!(schedule.remove(1), Some(1));
         assert!(schedule.pop_any().is_none() && schedule.dues.is_empty());
     }
 
-    /// The newest entry is removed first. A search from the oldest one would pass all the others.
+    /// The newest entry is removed first. A search that begins with the oldest entry would visit all entries.
     #[test]
     fn a_removal_costs_the_same_among_many_entries() {
         const MANY: u64 = 50_000;

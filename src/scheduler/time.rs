@@ -1,6 +1,7 @@
-//! The clock of the scheduler: that of the system, or a manual one that a test moves.
+//! The clock of the scheduler, which is the system's clock or a manual clock that a test moves.
 //!
-//! The scheduler's thread owns [`Time`]. A test shares [`ManualTime`] with it, and moves it by commands.
+//! The scheduler's thread owns [`Time`]. A test shares [`ManualTime`] with that thread, and moves it with
+//! commands.
 
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, ThreadId};
@@ -13,7 +14,8 @@ use crate::scheduler::Command;
 
 /// A time that a test moves.
 ///
-/// It moves in the order of the scheduler's commands. Therefore a move knows every job that was added before.
+/// The time moves in the order of the scheduler's commands. Therefore every job that was added before a move
+/// is known to it.
 pub(crate) struct ManualTime {
     /// Written by the scheduler's thread, read by all threads.
     now: Mutex<Instant>,
@@ -26,7 +28,7 @@ impl ManualTime {
         ManualTime { now: Mutex::new(Instant::now()), thread: OnceLock::new() }
     }
 
-    /// Returns the present time.
+    /// Returns the current time.
     pub(crate) fn now(&self) -> Instant {
         *self.now.lock()
     }
@@ -44,12 +46,12 @@ pub(super) enum Time {
     Manual(ManualClock),
 }
 
-/// A manual time, and how far it is to move.
+/// A manual time, and the time to which it moves.
 pub(super) struct ManualClock {
     time: Arc<ManualTime>,
     /// The time to move to. Jobs that are due by then run first.
     target: Instant,
-    /// Dropped when the time has reached the target, which wakes the threads that wait for it.
+    /// Dropped when the time has reached the target. This wakes the threads that wait for that.
     waiting: Vec<Sender<()>>,
 }
 
@@ -66,7 +68,7 @@ impl Time {
         }
     }
 
-    /// Returns the present time.
+    /// Returns the current time.
     pub(super) fn now(&self) -> Instant {
         match self {
             Time::Real(_) => Instant::now(),
@@ -74,9 +76,9 @@ impl Time {
         }
     }
 
-    /// Returns when the delay of a job begins that was added at `added`.
+    /// Returns the time at which the delay of a job begins, if the job was added at `added`.
     ///
-    /// By the system's clock, that is not before the machine has started.
+    /// With the system's clock, no delay begins before the machine has started.
     pub(super) fn start_of_delay(&self, added: Instant) -> Instant {
         match self {
             Time::Real(started) => added.max(*started),
@@ -84,14 +86,14 @@ impl Time {
         }
     }
 
-    /// Waits for a command. Returns `None` when it is time for the job that is due at `due`.
+    /// Waits for a command. Returns `None` at the time `due`, when the next job is due.
     pub(super) fn wait(&mut self, due: Option<Instant>, commands: &Receiver<Command>) -> Option<Command> {
         match (self, due) {
             // Without this check, commands that keep coming would delay a job that is due.
             (Time::Real(_), Some(due)) if due <= Instant::now() => None,
             (Time::Real(_), Some(due)) => commands.recv_deadline(due).ok(),
             (Time::Real(_), None) => commands.recv().ok(),
-            // Commands come first, because the last job may have added one that is due sooner.
+            // Commands come first, because the last job may have added a job that is due sooner.
             (Time::Manual(manual), due) => commands.try_recv().ok().or_else(|| {
                 if due.is_some_and(|due| due <= manual.target) {
                     return None;
@@ -110,14 +112,14 @@ impl Time {
         }
     }
 
-    /// Sets a manual time to `due`, where it stays while the job runs that is due then.
+    /// Sets a manual time to `due`. The time stays there while the job that is due then runs.
     pub(super) fn set_now(&self, due: Instant) {
         if let Time::Manual(manual) = self {
             *manual.time.now.lock() = due;
         }
     }
 
-    /// Lets a manual time move on by `by`. `done` is dropped when it has done so.
+    /// Starts to move a manual time forward by `by`. `done` is dropped when the time has reached the target.
     pub(super) fn advance(&mut self, by: Duration, done: Sender<()>) {
         if let Time::Manual(manual) = self {
             // The thread that moves the time has checked the range of the clock.

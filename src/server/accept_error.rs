@@ -1,19 +1,20 @@
-//! The errors of `accept(2)`, sorted by the reaction of the acceptor.
+//! The errors of `accept(2)`, grouped by the reaction of the acceptor.
 
 use std::io;
 
 /// The reaction of the acceptor to an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptAction {
-    /// A connection died in the queue, or a signal came: it takes the next one.
+    /// A connection ended in the queue, or a signal came. The acceptor takes the next connection.
     Skip,
-    /// Descriptors or memory are short, or the error is unknown: it tries again after a pause.
+    /// The system lacks descriptors or memory, or the error is unknown. The acceptor tries again after a
+    /// pause.
     BackOff,
-    /// The listener itself is unusable and stays so: the server ends.
+    /// The listener itself has become unusable. The server ends.
     GiveUp,
 }
 
-/// Sorts an error of `accept`.
+/// Returns the reaction to an error of `accept`.
 pub(crate) fn accept_action(error: &io::Error) -> AcceptAction {
     if let io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset =
         error.kind()
@@ -48,7 +49,7 @@ const DEAD_CONNECTION: &[i32] = &[
 #[cfg(unix)]
 const DEAD_LISTENER: &[i32] = &[libc::EBADF, libc::EINVAL, libc::ENOTSOCK, libc::EFAULT];
 
-/// Winsock's error codes. `WSAENETDOWN` means there that the whole network subsystem has failed.
+/// The error codes of Winsock. In Winsock, `WSAENETDOWN` means that the whole network subsystem has failed.
 #[cfg(not(unix))]
 const DEAD_CONNECTION: &[i32] = &[10054, 10053, 10060, 10065];
 #[cfg(not(unix))]

@@ -1,17 +1,17 @@
-//! The acceptor: one thread for each address of a server. It accepts connections and hands each one to a
-//! session. It never runs user code.
+//! The acceptor: one thread for each address of a server. It accepts connections and passes each connection
+//! to a session. It never runs user code.
 //!
-//! It blocks in [`Listener::accept`], which the stop of the server ends. While it may not accept, it waits
-//! until the server's state changes: when the server is suspended or full, and during a back-off. A
-//! connection that it has already accepted waits in the acceptor then, the others in the kernel's queue.
-//! The thread ends when the server stops or when its listener is unusable.
+//! It blocks in [`Listener::accept`] until a connection comes or the server stops. While the server is
+//! suspended or full, and during a back-off, it does not accept and waits until the server's state changes. A
+//! connection that it has already accepted then waits in the acceptor, and all others wait in the kernel's
+//! queue. The thread ends when the server stops or when its listener has become unusable.
 //!
-//! **When descriptors run out**, the acceptor leaves new connections in the kernel's queue, and tries again
-//! after a pause of at most one second. A connection in the queue is served when a descriptor comes free,
-//! and if the queue is full, the kernel answers. There is an old trick to shed connections: close a spare
-//! descriptor, accept, close, open the spare again. It is not used here, because it turns a shortage that
-//! clients would have waited out into an error for each of them. Clients that try again at once turn that
-//! into a loop. The acceptor has everything that it needs for waits, warnings and its stop from the start.
+//! **When no descriptors are left**, the acceptor leaves new connections in the kernel's queue, and tries
+//! again after a pause of at most one second. A connection in the queue is served when a descriptor is free
+//! again. If the queue is full, the kernel refuses connections or delays them. Some servers keep a spare
+//! descriptor, close it to accept and close a connection, and then open it again. This crate does not,
+//! because each client would get an error instead of waiting, and clients that try again at once would cause
+//! a loop. For its own waits, warnings and stop, the acceptor needs no new descriptors.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -24,18 +24,18 @@ use crate::server::listener::{Accepted, Listener};
 use crate::server::permit::{ListenerGuard, Permit};
 use crate::server::state::ServerState;
 
-/// The first and the longest pause after an error that calls for one.
+/// The first and the longest pause after an error that requires a pause.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
-/// More dead connections in a row than this are treated as an error that calls for a pause.
+/// If more connections than this have died in a row, the acceptor makes a pause.
 const SKIPS: u32 = 64;
 
-/// Accepts for one server, from one listener.
+/// Accepts connections for one server, from one listener.
 pub(crate) struct Acceptor<L> {
     listener: L,
     server: Arc<ServerState>,
     back_off: Option<BackOff>,
     skips: u32,
-    /// Dropped last, because the listener must be closed by then.
+    /// Dropped last, because the listener must be closed before.
     _guard: ListenerGuard,
 }
 
@@ -51,8 +51,8 @@ impl<L: Listener> Acceptor<L> {
         Acceptor { listener, server: Arc::clone(server), back_off: None, skips: 0, _guard: guard }
     }
 
-    /// Accepts until the server stops. `serve` hands a connection to a session and does not wait for it.
-    /// If `serve` fails, that connection is lost.
+    /// Accepts connections until the server stops. `serve` passes a connection to a session and does not wait
+    /// for the session. If `serve` fails, that connection is lost.
     pub(crate) fn run(mut self, serve: impl Fn(Permit, Accepted<L::Socket>) -> io::Result<()>) {
         while self.await_room() {
             match self.listener.accept() {
@@ -70,7 +70,7 @@ impl<L: Listener> Acceptor<L> {
                     }
                 }
                 Err(_) if self.server.is_stopping() => return,
-                // A signal interrupted the call. Many signals are no reason for a pause.
+                // A signal interrupted the call. Even many signals are no reason for a pause.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => match accept_action(&error) {
                     AcceptAction::GiveUp => return self.server.request_stop_after(error),
@@ -88,7 +88,7 @@ impl<L: Listener> Acceptor<L> {
         }
     }
 
-    /// Blocks until one more client may come. Returns `false` if the server stops.
+    /// Blocks until the server has room for one more client. Returns `false` if the server stops.
     fn await_room(&self) -> bool {
         self.wait_for(|| self.server.has_room().then_some(())).is_some()
     }
@@ -113,7 +113,7 @@ impl<L: Listener> Acceptor<L> {
                 }
                 if !self.server.is_stopping() {
                     self.warn(format_args!(
-                        "{} clients are served, more may wait; max_clients raises the limit",
+                        "the limit of {} clients is reached, new clients wait; max_clients raises the limit",
                         self.server.limits().max_clients()
                     ));
                 }
@@ -125,13 +125,13 @@ impl<L: Listener> Acceptor<L> {
     fn back_off(&mut self, error: &io::Error) {
         let pause = self.back_off.as_ref().map_or(BACK_OFF.0, |last| (last.pause * 2).min(BACK_OFF.1));
         self.back_off = Some(BackOff { until: Instant::now() + pause, pause });
-        self.warn(format_args!("cannot accept, trying again: {error}"));
+        self.warn(format_args!("cannot accept connections, trying again: {error}"));
     }
 
     fn warn(&self, message: std::fmt::Arguments<'_>) {
         if let Some(more) = self.server.warnings.allow(Instant::now()) {
             let name = self.server.name();
-            warn!("server {}: {message} ({more} such warnings held back)", Escaped(name));
+            warn!("server {}: {message} ({more} such warnings were left out)", Escaped(name));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The requests that a server may make of its machine.
+//! [`Control`]: the functions of the machine that a server may use.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ use crate::server::state::ServerState;
 use crate::threads::pool::Pool;
 use crate::threads::Threads;
 
-/// The threads that the servers of a machine share.
+/// The parts of a machine that its servers share.
 #[derive(Clone)]
 pub(crate) struct Engine {
     pub(crate) threads: Arc<Threads>,
@@ -21,10 +21,10 @@ pub(crate) struct Engine {
     pub(crate) reactor: Arc<Reactor>,
 }
 
-/// The requests that a [`Server`](crate::Server) may make of its machine. No method blocks.
+/// The functions of the machine that a [`Server`](crate::Server) may use. No method blocks.
 ///
-/// A clone is for the threads that the server starts. It does not keep the server alive: a server has ended
-/// when every thread that it started with [`spawn`](Control::spawn) has ended.
+/// It can be cloned for the threads of the server. A clone does not keep the server running. A server has
+/// ended when every thread that it started with [`spawn`](Control::spawn) has ended.
 #[derive(Clone)]
 pub struct Control {
     state: Arc<ServerState>,
@@ -36,16 +36,18 @@ impl Control {
         Control { state, engine }
     }
 
-    /// Starts a thread of the server, named `backport-{name}`. It starts at once if the machine runs, else
-    /// when the machine begins to run.
+    /// Starts a thread of the server, with the name `backport-{name}`. If the machine does not run yet, the
+    /// thread starts when the machine runs.
     ///
-    /// The machine waits for the thread when it stops. A panic in the thread is logged and ends it.
+    /// When the machine stops, it waits for the thread. A panic ends the thread and is logged.
     ///
     /// # Errors
-    /// - If the thread cannot be started. If that happens later, when the machine begins to run, it is an
-    ///   error of `run`.
-    /// - If the name contains a NUL byte.
-    /// - If the server is stopping or has ended.
+    /// Returns a [`std::io::Error`]:
+    ///
+    /// - The error of the operating system if the thread cannot be started. If that happens later, when the
+    ///   machine begins to run, it is the error of `run`.
+    /// - An error of kind [`InvalidInput`](io::ErrorKind::InvalidInput) if the name contains a NUL byte.
+    /// - An error of kind [`Other`](io::ErrorKind::Other) if the server is stopping or has ended.
     pub fn spawn(&self, name: impl AsRef<str>, f: impl FnOnce() + Send + 'static) -> io::Result<()> {
         if name.as_ref().contains('\0') {
             return Err(io::Error::new(
@@ -61,10 +63,11 @@ impl Control {
         })
     }
 
-    /// Returns a receiver that disconnects when the server is asked to stop. Nothing is ever sent.
+    /// Returns a channel that is disconnected when the server is asked to stop. No message is ever sent on
+    /// it.
     ///
-    /// It serves in a `select!`, or in a `recv` that waits for nothing else. If the machine does not run yet,
-    /// the receiver disconnects when it does.
+    /// Use it in a `select!`, or in a `recv` that waits only for the stop. If the machine does not run yet,
+    /// the channel is disconnected when it does.
     #[must_use]
     pub fn stopping(&self) -> Receiver<()> {
         self.state.stopping()
@@ -76,11 +79,11 @@ impl Control {
         self.state.is_stopping()
     }
 
-    /// Calls `f` once, when the server is asked to stop or has ended. If `f` comes too late for that, calls it
-    /// at once.
+    /// Calls `f` once when the server is asked to stop or has ended. If the server is already stopping, calls
+    /// `f` at once.
     ///
-    /// Use it to wake a thread of the server: shut down the socket, or wake the poll, in which it blocks.
-    /// `f` runs on the thread that is in [`Machine::run`](crate::Machine::run), and must not block. If the
+    /// Use it to wake a thread of the server, for example by shutting down the socket in which the thread
+    /// blocks. `f` runs on the thread that is in [`Machine::run`](crate::Machine::run), and must not block. If the
     /// machine never runs, `f` runs on the thread that stops or drops it.
     pub fn on_stop(&self, f: impl FnOnce() + Send + 'static) {
         self.state.on_stop(f);

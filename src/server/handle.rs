@@ -1,4 +1,4 @@
-//! The handle of a server, for the user.
+//! [`ServerHandle`]: the handle of a server, for users.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use crate::client::Client;
 use crate::server::state::ServerState;
 use crate::stats::ServerStats;
 
-/// A server on a machine. No method blocks.
+/// A handle of a server on a machine. No method blocks.
 ///
-/// A clone is the same server. The drop of a handle does not stop the server.
+/// A clone is a handle of the same server. Dropping a handle does not stop the server.
 #[derive(Clone)]
 pub struct ServerHandle {
     state: Arc<ServerState>,
@@ -21,34 +21,34 @@ impl ServerHandle {
         ServerHandle { state }
     }
 
-    /// Returns the name of the server in the log: `tcp 127.0.0.1:8000`, `stdio`, or the name that
-    /// [`Control::set_name`](crate::Control::set_name) has set.
+    /// Returns the name that the server has in the log. It is, for example, `tcp 127.0.0.1:8000` or `stdio`,
+    /// or the name that [`Control::set_name`](crate::Control::set_name) has set.
     #[must_use]
     pub fn name(&self) -> String {
         self.state.name()
     }
 
-    /// Returns the present clients, in the order in which they connected.
+    /// Returns the connected clients, in the order in which they connected.
     #[must_use]
     pub fn clients(&self) -> Vec<Client> {
         self.state.clients()
     }
 
-    /// Returns the number of present clients.
+    /// Returns the number of connected clients.
     #[must_use]
     pub fn client_count(&self) -> usize {
         self.state.client_count()
     }
 
-    /// [Posts](Client::post) `data` to every client, and returns how many accepted it. A client that does
-    /// not accept it delays no other.
+    /// [Posts](Client::post) `data` to every client, and returns how many clients accepted it. A slow client
+    /// delays no other client.
     pub fn broadcast(&self, data: impl AsRef<[u8]>) -> usize {
         let data = data.as_ref();
         self.state.clients().iter().filter(|client| client.post(data).is_ok()).count()
     }
 
-    /// Stops accepting until [`resume`](ServerHandle::resume) is called. New clients wait in the kernel's
-    /// queue until then. Present clients are served as before.
+    /// Stops accepting clients until [`resume`](ServerHandle::resume) is called. Until then, new clients wait
+    /// in the kernel's queue. Connected clients are served as before.
     pub fn suspend(&self) {
         self.state.suspend(true);
     }
@@ -66,9 +66,10 @@ impl ServerHandle {
 
     /// Stops this server alone, gracefully. Returns at once. A second call does nothing.
     ///
-    /// The server closes its listeners, then its clients ([`Stopping`](crate::Closing::Stopping)). It
-    /// leaves the machine when the last client has ended. The last server that leaves stops the machine.
-    /// If the machine does not run yet, the listeners close when it does.
+    /// The server closes its listeners, and then its clients with the reason
+    /// [`Stopping`](crate::Closing::Stopping). It has ended when its last client has ended. When the last
+    /// server of a machine has ended, the machine stops. If the machine does not run yet, the listeners close
+    /// when it runs.
     pub fn stop(&self) {
         self.state.request_stop();
     }
@@ -79,14 +80,14 @@ impl ServerHandle {
         self.state.is_stopping()
     }
 
-    /// Returns the figures of this server.
+    /// Returns the statistics of this server.
     #[must_use]
     pub fn stats(&self) -> ServerStats {
         self.state.stats()
     }
 
     /// Changes [how many clients](crate::TcpServer::max_clients) are served at once. The minimum is 1.
-    /// Present clients are served as before.
+    /// Connected clients are served as before.
     pub fn set_max_clients(&self, limit: usize) {
         self.state.limits().set_max_clients(limit);
         self.state.changed.notify();
@@ -98,8 +99,8 @@ impl ServerHandle {
         self.state.limits().set_idle_timeout(limit);
     }
 
-    /// Changes the [write timeout](crate::TcpServer::write_timeout) for writes that begin from now on.
-    /// Zero ends a client that has no room for a whole write, to within a tenth of a second.
+    /// Changes the [write timeout](crate::TcpServer::write_timeout) for writes that begin from now on. With
+    /// zero, a write that the socket does not take at once ends the client within a tenth of a second.
     pub fn set_write_timeout(&self, limit: Duration) {
         self.state.limits().set_write_timeout(limit);
     }

@@ -1,11 +1,11 @@
-//! Servers: a machine runs them.
+//! Servers, which a machine runs.
 //!
-//! - [`Server`] is the trait that anyone can implement. [`control`] is what a server may ask of its machine,
-//!   and [`handle`] is what the user gets of it.
-//! - [`state`] is the state of one server, and [`permit`] the guards that keep it from ending.
-//! - [`acceptor`] is the thread that accepts from a [`listener`]. [`notify`] is where it waits while it may
-//!   not accept, and [`accept_error`] sorts its errors.
-//! - [`session`] is the life of one client, and [`upgrade`] the steps before `opening`.
+//! - [`Server`] is the trait of all servers, which users can also implement. [`control`] has the functions of
+//!   the machine that a server may use, and [`handle`] is the handle that users get.
+//! - [`state`] is the state of one server, and [`permit`] has the guards that keep the server from ending.
+//! - [`acceptor`] is the thread that accepts from a [`listener`]. It waits in [`notify`] while it may not
+//!   accept. [`accept_error`] groups the errors of accepting.
+//! - [`session`] is the life of one client, and [`upgrade`] has the steps before `opening`.
 //! - [`tcp`] and [`stdio`] are the servers that the crate provides.
 
 pub(crate) mod accept_error;
@@ -25,8 +25,8 @@ use std::io;
 
 use crate::server::control::Control;
 
-/// A machine runs servers. Implement this trait for one of your own: on a UDP socket, on a serial port, or
-/// with a file watcher.
+/// A server that a machine can run. Implement this trait to write your own kind of server, for example for
+/// UDP, for a serial port or for a file watcher.
 ///
 /// ```
 /// use std::{io, net::UdpSocket, sync::Arc};
@@ -50,7 +50,7 @@ use crate::server::control::Control;
 ///                 }
 ///             }
 ///         })?;
-///         // A datagram to itself ends the wait of the thread.
+///         // The server wakes its thread by sending a datagram to itself.
 ///         control.on_stop(move || {
 ///             if let Ok(address) = at_stop.local_addr() {
 ///                 let _ = at_stop.send_to(&[], address);
@@ -76,12 +76,14 @@ pub trait Server: Send + 'static {
     /// The value that [`Machine::prepare`](crate::Machine::prepare) returns to the user.
     type Handle;
 
-    /// Prepares the server: binds its sockets, so that errors show at once, and starts its threads with
-    /// [`Control::spawn`]. Called once, on the thread that calls `Machine::prepare`.
+    /// Prepares the server. This method should bind the sockets, so that errors are reported at once, and
+    /// start the threads with [`Control::spawn`]. It is called once, on the thread that calls
+    /// `Machine::prepare`.
     ///
-    /// The server ends when its last thread ends. If it has started none, it has ended already.
+    /// The server ends when its last thread ends. A server that starts no thread ends when this method
+    /// returns.
     ///
     /// # Errors
-    /// Any error that keeps the server from running. `Machine::prepare` returns it.
+    /// Returns a [`std::io::Error`] if the server cannot run. `Machine::prepare` returns the same error.
     fn prepare(self, control: Control) -> io::Result<Self::Handle>;
 }

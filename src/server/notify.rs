@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use crate::sync::{Condvar, Mutex};
 
-/// Notified by any thread that changes something an acceptor waits for; awaited by acceptors.
+/// Notified by any thread that changes something that an acceptor waits for. Acceptors wait for this.
 #[derive(Default)]
 pub(crate) struct Notify {
-    /// How many notifications there were. A thread that reads it before it looks around misses none.
+    /// The number of notifications. A thread that reads it before it checks the state misses no change.
     count: Mutex<u64>,
     changed: Condvar,
 }
@@ -22,7 +22,7 @@ impl Notify {
         self.changed.notify_all();
     }
 
-    /// Blocks until there were more than `seen` notifications, or until `deadline`.
+    /// Blocks until there have been more than `seen` notifications, or until `deadline`.
     pub(crate) fn wait(&self, seen: u64, deadline: Option<Instant>) {
         let mut count = self.count.lock();
         while *count == seen {

@@ -1,7 +1,7 @@
-//! The guards that keep a server from ending: one for each of its threads, clients and listeners.
+//! The guards that keep a server from ending. Each of its threads, clients and listeners holds one.
 //!
-//! A server has ended when its last [`ActiveGuard`] and its last [`Permit`] have dropped. The drops come
-//! whatever happens, also after a panic.
+//! A server has ended when its last [`ActiveGuard`] and its last [`Permit`] have been dropped. Guards are
+//! dropped in any case, even after a panic.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::event::Event;
 use crate::server::state::ServerState;
 
-/// Held by a thread of a server, and by the thread that prepares it.
+/// Held by each thread of a server, and by the thread that prepares the server.
 pub(crate) struct ActiveGuard {
     server: Arc<ServerState>,
 }
@@ -33,16 +33,17 @@ impl Drop for ActiveGuard {
     }
 }
 
-/// The right to serve one client: one of `max_clients`. The acceptor takes it when it has accepted a
-/// connection. The session registers its client with it, and drops it when its thread is free again.
+/// The right to serve one client. There are `max_clients` permits. The acceptor takes one when it has
+/// accepted a connection. The session uses it to register its client, and drops it when the session's thread
+/// is free again.
 pub(crate) struct Permit {
     server: Arc<ServerState>,
     client: Option<Client>,
 }
 
 impl Permit {
-    /// Returns `None` while all permits are out, and after the server has closed its clients. `changed`
-    /// is notified when a permit comes free.
+    /// Returns `None` while all permits are in use, and after the server has closed its clients. `changed` is
+    /// notified when a permit is returned.
     pub(crate) fn take(server: &Arc<ServerState>) -> Option<Permit> {
         let mut registry = server.registry().lock();
         if registry.closed || !registry.has_room(server.limits()) {
@@ -54,8 +55,8 @@ impl Permit {
         Some(Permit { server: Arc::clone(server), client: None })
     }
 
-    /// Enters the client into the server's registry. Returns `false` if the server has closed its
-    /// clients: then this one comes too late.
+    /// Adds the client to the server's registry. Returns `false` if the server has already closed its
+    /// clients, so that this client comes too late.
     pub(crate) fn register(&mut self, client: &Client) -> bool {
         let mut registry = self.server.registry().lock();
         if registry.closed {
@@ -76,7 +77,7 @@ impl Drop for Permit {
     }
 }
 
-/// Gives back a guard, or one of the `permits` with its client.
+/// Returns a guard, or a permit with its client.
 fn leave(server: &Arc<ServerState>, permits: usize, client: Option<&Client>) {
     let stats = client.map(Client::stats);
     let mut registry = server.registry().lock();
@@ -88,7 +89,7 @@ fn leave(server: &Arc<ServerState>, permits: usize, client: Option<&Client>) {
     registry.permits -= permits;
     let notify = permits > 0 && std::mem::take(&mut registry.waiting);
     registry.active -= 1;
-    // No guard can be taken after that, so the server ends once.
+    // After that, no guard can be taken, so the server ends only once.
     let ended = registry.active == 0;
     registry.closed |= ended;
     drop(registry);
@@ -101,8 +102,8 @@ fn leave(server: &Arc<ServerState>, permits: usize, client: Option<&Client>) {
     }
 }
 
-/// Held by an acceptor for as long as its listener is open. If one listener closes, the whole server
-/// stops. The last one to close reports that.
+/// Held by an acceptor for as long as its listener is open. If one listener closes, the whole server stops.
+/// The last guard to be dropped reports that all listeners are closed.
 pub(crate) struct ListenerGuard {
     server: Arc<ServerState>,
 }

@@ -1,4 +1,4 @@
-//! Sessions: the life of one client, from the accepted connection to the drop of the transport.
+//! Sessions: the life of one client, from the accepted connection until the transport is dropped.
 //!
 //! A [`Session`] is a value. Each [`step`](Session::step) takes it from one stage to the next:
 //!
@@ -11,8 +11,7 @@
 //! | `Closing` | determines the reason, calls `closing`, drops the adapter |
 //! | `Lingering` | delivers the last output and drops the transport |
 //!
-//! With a thread for each client, one worker takes all steps. Panics of user code are caught in the step
-//! that calls it.
+//! One worker takes all steps of a session. Each step catches the panics of the user code that it calls.
 
 use std::sync::Arc;
 use std::{io, mem};
@@ -37,8 +36,8 @@ use crate::sync::atomic::Ordering;
 use crate::threads::pool::{Job, Pool};
 use crate::transport::Transport;
 
-/// Makes the transport of an accepted socket. It runs on the session's thread, so one thread allocates and
-/// frees the memory of one connection.
+/// Creates the transport of an accepted socket. It runs on the session's thread, so that the same thread
+/// allocates and frees the memory of a connection.
 type Connect<S> = Box<dyn Fn(S) -> Arc<dyn Transport> + Send + Sync>;
 
 /// Starts the sessions of one server.
@@ -84,18 +83,18 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
         Sessions { stack, ..self }
     }
 
-    /// Also sends the reason of each client when its session has ended.
+    /// Sends the reason for closing to `reports` when a session has ended.
     pub(crate) fn reporting(self, reports: Sender<Closing>) -> Sessions<F, S> {
         Sessions { reports: Some(reports), ..self }
     }
 
-    /// Makes the session of a connection.
+    /// Creates the session of a connection.
     pub(crate) fn session(self: &Arc<Self>, permit: Permit, accepted: Accepted<S>) -> Session<A, F, S> {
         let id = ClientId::next();
         Session { id, sessions: Some(Arc::clone(self)), stage: Stage::Accepted(accepted), permit }
     }
 
-    /// Hands the session of a connection to a worker, and does not wait for it. If this fails, the
+    /// Passes the session of a connection to a worker, and does not wait for it. If this fails, the
     /// connection is lost.
     pub(crate) fn start(self: &Arc<Self>, permit: Permit, accepted: Accepted<S>) -> io::Result<()> {
         self.pool.run(self.stack, Box::new(self.session(permit, accepted)))
@@ -105,10 +104,10 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
 /// The life of one client.
 pub(crate) struct Session<A, F, S> {
     id: ClientId,
-    /// Taken by the worker, because the drop of the last one drops the user's factory.
+    /// Taken by the worker, because dropping the last of them drops the user's factory.
     sessions: Option<Arc<Sessions<F, S>>>,
     stage: Stage<A, S>,
-    /// Dropped with the session, when its worker is free again.
+    /// Dropped with the session when the worker is free again.
     permit: Permit,
 }
 
@@ -136,7 +135,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Job fo
             self.step(&sessions);
         }
         if let Err(message) = catch_panic(move || drop(sessions)) {
-            error!("a panic in the drop of a server's factory: {}", Escaped(message));
+            error!("a panic while the factory of a server was dropped: {}", Escaped(message));
         }
     }
 }
@@ -163,7 +162,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
         let client = Client::new(self.id, Arc::clone(&transport), remote, Arc::clone(&sessions.context));
         let upgrades = !sessions.upgrades.is_empty();
         if upgrades {
-            // Before other threads can find the client: a broadcast must not get into a handshake.
+            // This comes before other threads can find the client, so that no broadcast gets into a handshake.
             client.shared().hold_back_output();
         }
         if !self.permit.register(&client) {
@@ -194,14 +193,15 @@ fn upgrade<A, F, S>(sessions: &Sessions<F, S>, client: Client, transport: Arc<dy
     }
 }
 
-/// Makes the adapter and calls `opening`. Goes on to talk unless `opening` fails or closes the client.
+/// Makes the adapter and calls `opening`. The next stage is `Talking`, unless `opening` fails or closes the
+/// client.
 #[inline(never)]
 fn open<A: Adapter, F: Fn() -> A, S>(
     sessions: &Sessions<F, S>,
     client: Client,
     transport: Arc<dyn Transport>,
 ) -> Stage<A, S> {
-    // The adapter lies on the heap. A large one on the stack would be copied by each call on its way.
+    // The adapter is on the heap, because a large value on the stack would be copied by each call.
     let mut adapter = match catch_panic(|| Box::new((sessions.factory)())) {
         Ok(adapter) => adapter,
         Err(message) => return never_opened(client, Err(message)),
@@ -243,10 +243,10 @@ fn close<A: Adapter, S>(client: Client, mut adapter: Box<A>, talked: Talked) -> 
     let reason = catch_panic(|| client.shared().begin_closing(outcome, end_of_input));
     let reason = reason.unwrap_or_else(Closing::Panicked);
     if let Err(message) = catch_panic(|| adapter.closing(&client, &reason)) {
-        error!("client {}: panic in closing: {}", client.id(), Escaped(message));
+        error!("client {}: a panic in closing: {}", client.id(), Escaped(message));
     }
     if let Err(message) = catch_panic(move || drop(adapter)) {
-        error!("client {}: panic in the adapter's drop: {}", client.id(), Escaped(message));
+        error!("client {}: a panic while the adapter was dropped: {}", client.id(), Escaped(message));
     }
     Stage::Lingering(client, reason)
 }
@@ -258,7 +258,7 @@ fn linger<A, F, S>(sessions: &Sessions<F, S>, client: &Client, reason: Closing) 
     log_end(client, &reason);
     client.shared().finish_closing();
     if let Some(reports) = &sessions.reports {
-        // The receiver may have gone.
+        // The receiver may already be dropped.
         drop(reports.send(reason));
     }
     Stage::Ended

@@ -1,11 +1,13 @@
-//! The state of one server: its clients, its figures, and how it ends.
+//! The state of one server: its clients, its statistics, and how it stops.
 //!
-//! A server stops in these steps. The thread in `run` takes each of them (`machine/run.rs`):
+//! A server stops in these steps. Any thread may take the first step. The thread in `run` takes the next two
+//! (`machine/run.rs`):
 //!
-//! 1. [`request_stop`](ServerState::request_stop) asks for it, on any thread.
-//! 2. [`close_listeners`](ServerState::close_listeners) wakes the acceptors, which close their listeners.
-//! 3. [`end_clients`](ServerState::end_clients) closes the clients, after the last listener.
-//! 4. The last guard of [`permit`](super::permit) drops. The server has ended.
+//! 1. [`request_stop`](ServerState::request_stop) asks for the stop.
+//! 2. [`close_listeners`](ServerState::close_listeners) wakes the acceptors, which then close their
+//!    listeners.
+//! 3. [`end_clients`](ServerState::end_clients) closes the clients after the last listener has closed.
+//! 4. The last guard of [`permit`](super::permit) is dropped. The server has ended.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,7 +28,7 @@ use crate::stats::ServerStats;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::Mutex;
 
-/// The state of one server. Its handles, its threads and its clients share it.
+/// The state of one server. The handles, threads and clients of the server share it.
 pub(crate) struct ServerState {
     id: ServerId,
     name: Mutex<String>,
@@ -36,49 +38,49 @@ pub(crate) struct ServerState {
     stop: Mutex<StopStage>,
     /// Disconnected when the listeners close.
     stopped: Receiver<()>,
-    /// Set by `ServerHandle::suspend` and `resume`, read by the acceptor.
+    /// Set by `ServerHandle::suspend` and `resume`, and read by the acceptor.
     suspended: AtomicBool,
-    /// Notified when a permit comes free, when a suspension ends, and at the stop.
+    /// Notified when a permit is returned, when a suspension ends, and at the stop.
     pub(crate) changed: Notify,
-    /// Counted by the acceptor and by sessions, read by threads that ask for figures.
+    /// Written by the acceptor and by sessions, and read by threads that ask for the statistics.
     pub(crate) counters: Counters,
     pub(crate) warnings: Limiter,
 }
 
-/// Written under the lock by the acceptor (permits taken), by sessions (permits given back) and by the
+/// Written under the lock by the acceptor, which takes permits, by sessions, which return permits, and by the
 /// thread that stops the server.
 #[derive(Default)]
 pub(super) struct ClientRegistry {
     pub(super) clients: BTreeMap<ClientId, Client>,
-    /// No permit is given any more, and no client can register.
+    /// `true` if no more permits are given and no client can register.
     pub(super) closed: bool,
-    /// Permits that are out: the clients, and the connections on their way from the acceptor to a session.
+    /// The permits in use: by clients, and by connections on their way from the acceptor to a session.
     pub(super) permits: usize,
-    /// Guards and permits that are out. At zero the server has ended.
+    /// The guards and permits in use. At zero the server has ended.
     pub(super) active: usize,
-    /// Listeners that are open.
+    /// The number of open listeners.
     pub(super) listeners: usize,
-    /// An acceptor waits for a permit.
+    /// `true` if an acceptor waits for a permit.
     pub(super) waiting: bool,
     pub(super) accepted: u64,
     pub(super) peak: usize,
-    /// The bytes of clients that have ended.
+    /// The bytes that were read from clients that have ended.
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
 }
 
-/// How far the stop of a server has come. Written under the lock by the thread that asks for the stop and
-/// by the thread that closes the listeners.
+/// The stage of a server's stop. Written under the lock by the thread that asks for the stop, and by the
+/// thread that closes the listeners.
 enum StopStage {
     Serving(StopHooks),
-    /// A stop was asked for, and the event is under way.
+    /// A stop was asked for, and the event was sent.
     Requested(StopHooks),
     ListenersClosed,
 }
 
 #[derive(Default)]
 struct StopHooks {
-    /// The drop disconnects `ServerState::stopped`.
+    /// Dropping it disconnects `ServerState::stopped`.
     stopped: Option<Sender<()>>,
     calls: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -139,7 +141,7 @@ impl ServerState {
         self.registry.lock().clients.len()
     }
 
-    /// Returns whether one more client may come. If not, `changed` is notified when one may.
+    /// Returns `true` if there is room for one more client. Otherwise `changed` is notified when there is room.
     pub(crate) fn has_room(&self) -> bool {
         self.registry.lock().has_room(&self.limits)
     }
@@ -198,7 +200,7 @@ impl ServerState {
         self.suspended.load(Ordering::Acquire)
     }
 
-    /// Returns whether a stop was asked for, or whether the server has ended.
+    /// Returns `true` if a stop was asked for, or if the server has ended.
     pub(crate) fn is_stopping(&self) -> bool {
         !matches!(&*self.stop.lock(), StopStage::Serving(_))
     }
@@ -208,7 +210,7 @@ impl ServerState {
         self.stopped.clone()
     }
 
-    /// Calls `hook` when the listeners close: at once if that has happened already.
+    /// Calls `hook` when the listeners close. If they have already closed, calls it at once.
     pub(crate) fn on_stop(&self, hook: impl FnOnce() + Send + 'static) {
         if let StopStage::Serving(hooks) | StopStage::Requested(hooks) = &mut *self.stop.lock() {
             hooks.calls.push(Box::new(hook));
@@ -224,14 +226,14 @@ impl ServerState {
         }
     }
 
-    /// Asks for a stop because the listener is unusable: the failure becomes the error of `run`.
+    /// Asks for a stop because the listener is unusable. The failure becomes the error of `run`.
     pub(crate) fn request_stop_after(&self, failure: io::Error) {
         error!("server {} ended: {failure}", Escaped(self.name()));
         self.mark_stopping();
         self.send(Event::ServerFailed(self.id, failure));
     }
 
-    /// Returns `false` if the server was stopping already.
+    /// Returns `false` if the server was already stopping.
     fn mark_stopping(&self) -> bool {
         {
             let mut stage = self.stop.lock();
@@ -243,8 +245,8 @@ impl ServerState {
         true
     }
 
-    /// Tells every listener to close, and calls the hooks of `on_stop`. The listeners close on the
-    /// threads that accept from them. A second call does nothing.
+    /// Tells every acceptor to close its listener, and calls the hooks of `on_stop`. The listeners close on
+    /// the threads of the acceptors. A second call does nothing.
     pub(crate) fn close_listeners(&self) {
         self.mark_stopping();
         let stage = std::mem::replace(&mut *self.stop.lock(), StopStage::ListenersClosed);
@@ -256,9 +258,9 @@ impl ServerState {
         self.changed.notify();
     }
 
-    /// Refuses new clients and closes the present ones gracefully.
+    /// Refuses new clients and closes the connected clients gracefully.
     ///
-    /// They are asked to end one after another with no lock held, because a session that ends needs the
+    /// The clients are asked to end without a lock being held, because a session that ends needs the
     /// registry.
     pub(crate) fn end_clients(&self) {
         for client in self.refuse_clients() {
@@ -266,28 +268,28 @@ impl ServerState {
         }
     }
 
-    /// Refuses new clients, aborts the present ones and drops their pending output.
+    /// Refuses new clients, aborts the connected clients and drops their pending output.
     pub(crate) fn abort_clients(&self) {
         for client in self.refuse_clients() {
             client.end_now(Closing::Stopping);
         }
     }
 
-    /// Refuses new clients from now on and returns the present ones.
+    /// Refuses new clients from now on, and returns the connected clients.
     fn refuse_clients(&self) -> Vec<Client> {
         let mut registry = self.registry.lock();
         registry.closed = true;
         registry.clients.values().cloned().collect()
     }
 
-    /// The last guard has dropped: the server has ended.
+    /// Called when the last guard has been dropped, which means that the server has ended.
     pub(super) fn ended(&self) {
         self.mark_stopping();
         self.send(Event::ServerEnded(self.id));
     }
 
     pub(super) fn send(&self, event: Event) {
-        // The receiver is gone if the machine has given up on a stuck thread.
+        // If the machine has given up on a stuck thread, the receiver no longer exists.
         drop(self.events.send(event));
     }
 }
@@ -307,6 +309,6 @@ impl fmt::Debug for ServerState {
 
 fn call_hook(hook: impl FnOnce()) {
     if let Err(message) = catch_panic(hook) {
-        error!("a hook for the stop panicked: {}", Escaped(message));
+        error!("a panic in a function of Control::on_stop: {}", Escaped(message));
     }
 }

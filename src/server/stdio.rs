@@ -1,4 +1,4 @@
-//! The stdio server: its only client is the process that has started this one.
+//! The stdio server. Its only client is the process that has started this process.
 
 use std::fmt;
 use std::io;
@@ -16,22 +16,23 @@ use crate::server::Server;
 use crate::threads::pool::Job;
 use crate::transport::{StdioTransport, Transport};
 
-/// A server on the process's own standard input and output, for
+/// A server on the standard input and output of this process, for
 /// [`Machine::prepare`](crate::Machine::prepare).
 ///
-/// It has one client ([`Remote::Stdio`]), from the start of the machine to the end of stdin. The end of
-/// stdin ends the server. There can be only one in a process, and nothing else should read stdin or write
-/// to stdout until it has ended. On Unix a stop takes effect at once, although stdin is idle.
+/// It has one client ([`Remote::Stdio`]), which is connected from the start of the machine until the end of
+/// stdin. The end of stdin ends the server. A process can have only one stdio server at a time. Until it has
+/// ended, no other code should read stdin or write to stdout. On Unix a stop takes effect at once, even while
+/// stdin is idle.
 ///
-/// A write to a closed pipe is an error, because Rust programs ignore SIGPIPE. If a program has restored
-/// the default action of SIGPIPE, such a write ends the process, as it does for a filter.
+/// A write to a closed pipe returns an error, because Rust programs ignore SIGPIPE. If a program has restored
+/// the default action of SIGPIPE, such a write ends the process.
 #[must_use = "a server does nothing until it is prepared on a machine"]
 pub struct StdioServer<F> {
     factory: F,
 }
 
 impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> StdioServer<F> {
-    /// Makes a server. `factory` makes the one adapter, on the client's thread.
+    /// Creates a server. `factory` makes the only adapter, on the client's thread.
     pub fn new(factory: F) -> StdioServer<F> {
         StdioServer { factory }
     }
@@ -42,7 +43,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Server for StdioServer<F>
 
     fn prepare(self, control: Control) -> io::Result<ServerHandle> {
         let taken = Taken::take().ok_or_else(|| {
-            io::Error::new(io::ErrorKind::AddrInUse, "this process has a stdio server already; stop it first")
+            io::Error::new(io::ErrorKind::AddrInUse, "this process already has a stdio server; stop it first")
         })?;
         control.set_name("stdio");
         let socket = StdioTransport::new(Arc::clone(&control.engine().reactor))?;
@@ -50,7 +51,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Server for StdioServer<F>
         let sessions = Arc::new(Sessions::new(&control, self.factory, connect));
         let server = Arc::clone(control.state());
         control.spawn("stdio", move || {
-            // This thread serves the only client itself.
+            // This thread serves the only client.
             if let Some(permit) = Permit::take(&server) {
                 sessions.session(permit, Accepted { socket, remote: Remote::Stdio }).run();
             }
@@ -66,7 +67,7 @@ impl<F> fmt::Debug for StdioServer<F> {
     }
 }
 
-/// A guard that says that standard input and output of the process are in use.
+/// A guard that exists while the standard input and output of the process are in use.
 struct Taken;
 
 /// Set and cleared only by [`Taken`].
@@ -74,7 +75,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 
 impl Taken {
     fn take() -> Option<Taken> {
-        // The guard is made only if it was free, because its drop clears the mark.
+        // The guard is created only if no other exists, because dropping it clears the mark.
         (!TAKEN.swap(true, Ordering::AcqRel)).then(|| Taken)
     }
 }

@@ -1,4 +1,4 @@
-//! The TCP server: a builder, its handle, and the glue between listeners and sessions.
+//! The TCP server: its builder, its handle, and the code that connects listeners to sessions.
 
 use std::fmt;
 use std::io;
@@ -20,16 +20,18 @@ use crate::server::Server;
 use crate::transport::socket::SocketTransport;
 use crate::transport::Transport;
 
-/// `prepare` refuses smaller stacks. The standard library's buffers, the user's frames and those of a panic
-/// need this much.
+/// `prepare` refuses smaller stacks. Buffers of the standard library, the user's stack frames and the frames
+/// of a panic need this much.
 const SMALLEST_STACK: usize = 128 * 1024;
 /// More clients than this need a larger `vm.max_map_count` than the default of Linux, which is 65,530. A
-/// thread takes about four mappings, and a thread beyond the limit aborts the process inside std.
+/// thread takes about four mappings. If a thread is started beyond the limit, the standard library aborts the
+/// process.
 const MANY_CLIENTS: usize = 12_000;
 
 /// A TCP server with its settings, for [`Machine::prepare`](crate::Machine::prepare).
 ///
-/// [`Machine::prepare_tcp_server`](crate::Machine::prepare_tcp_server) is the short form with all defaults.
+/// [`Machine::prepare_tcp_server`](crate::Machine::prepare_tcp_server) is a shorter way to use all default
+/// settings.
 ///
 /// ```
 /// use std::time::Duration;
@@ -62,14 +64,14 @@ enum Source {
 }
 
 impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> TcpServer<F> {
-    /// Makes a server that listens on every address that `address` resolves to, on one port.
+    /// Creates a server that listens on every address that `address` resolves to, on one port.
     ///
     /// `localhost` usually resolves to `127.0.0.1` and `[::1]`. With port 0 the system chooses a free port.
-    /// If there are several addresses, those that this computer does not have are left out with a warning
-    /// in the log. At least one must be there.
+    /// If there are several addresses, the server skips addresses that this computer does not have, and logs
+    /// a warning. This computer must have at least one of them.
     ///
-    /// `factory` makes the adapter of each client, on the client's thread. The address is resolved here,
-    /// which may block. If that fails, `prepare` returns the error.
+    /// `factory` makes the adapter of each client, on the client's thread. This function resolves the
+    /// address, which may block. If that fails, `prepare` returns the error.
     pub fn new(address: impl ToSocketAddrs + fmt::Debug, factory: F) -> TcpServer<F> {
         let source = match address.to_socket_addrs() {
             Ok(found) => {
@@ -91,13 +93,12 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> TcpServer<F> {
         TcpServer::with(source, factory)
     }
 
-    /// Makes a server on a listener that is bound already, for example one that another process has handed
-    /// over.
+    /// Creates a server with a listener that is already bound, for example by another process that has passed
+    /// it on.
     ///
-    /// The settings of connections apply. The settings of listening,
-    /// [`backlog`](TcpServer::backlog) and [`reuse_port`](TcpServer::reuse_port), do not. The listener
-    /// becomes non-blocking, also for another process that holds it. Nothing else is changed, and the stop
-    /// of the server does not shut it down.
+    /// All settings apply except [`backlog`](TcpServer::backlog) and [`reuse_port`](TcpServer::reuse_port).
+    /// The listener becomes non-blocking, also for other processes that share it. Nothing else about it is
+    /// changed, and it is not shut down when the server stops.
     pub fn from_listener(listener: StdListener, factory: F) -> TcpServer<F> {
         TcpServer::with(Ok(Source::Listener(listener)), factory)
     }
@@ -107,66 +108,66 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> TcpServer<F> {
         TcpServer { source, factory, limits, options, stack: None }
     }
 
-    /// Sets how many clients are served at once. The minimum is 1. At the limit the acceptor waits, and new
-    /// clients wait in the kernel's queue. Default: 1,024.
+    /// Sets how many clients are served at once. The minimum is 1. When the limit is reached, new clients
+    /// wait in the kernel's queue. Default: 1,024.
     pub fn max_clients(self, limit: usize) -> Self {
         self.limits.set_max_clients(limit);
         self
     }
 
-    /// Ends a client from which nothing has arrived for this long ([`Idle`](crate::Closing::Idle)). Zero
-    /// counts as one millisecond. Default: none.
+    /// Sets the idle timeout. If a client sends nothing for this long, its connection ends
+    /// ([`Idle`](crate::Closing::Idle)). Zero counts as one millisecond. Default: none.
     pub fn idle_timeout(self, limit: Duration) -> Self {
         self.limits.set_idle_timeout(Some(limit));
         self
     }
 
-    /// Sets how long one write may take in all, to within a tenth of a second. Then the client ends
-    /// ([`TooSlow`](crate::Closing::TooSlow)). Zero ends a client that has no room for a whole write, to
-    /// within the same tenth. Default: 30 s.
+    /// Sets how long one write may take in total, with a precision of a tenth of a second. If a write takes
+    /// longer, the client's connection ends ([`TooSlow`](crate::Closing::TooSlow)). With zero, this happens
+    /// if the socket does not take a write at once. Default: 30 s.
     pub fn write_timeout(self, limit: Duration) -> Self {
         self.limits.set_write_timeout(limit);
         self
     }
 
-    /// Sets how many [posted](crate::Client::post) bytes may wait for one client. Default: 1 MiB.
+    /// Sets how many [posted](crate::Client::post) bytes may wait for each client. Default: 1 MiB.
     pub fn max_backlog(self, bytes: usize) -> Self {
         self.limits.set_max_backlog(bytes);
         self
     }
 
-    /// Sets whether small writes are sent at once (`TCP_NODELAY`) instead of waiting for an
-    /// acknowledgement. Default: true.
+    /// Sets whether small writes are sent at once (`TCP_NODELAY`), even if earlier data was not acknowledged
+    /// yet. Default: true.
     pub fn nodelay(mut self, nodelay: bool) -> Self {
         self.options.nodelay = nodelay;
         self
     }
 
-    /// Sets after how much silence the kernel asks whether the peer is still there. Whole seconds count,
-    /// and the minimum is 1. With `None` it never asks. Default: 60 s.
+    /// Sets how long a connection may be silent before the kernel checks that the peer still exists. The time
+    /// is in whole seconds, and at least 1. With `None` the kernel never checks. Default: 60 s.
     pub fn keepalive(mut self, time: Option<Duration>) -> Self {
         self.options.keepalive = time.map(|time| time.max(Duration::from_secs(1)));
         self
     }
 
-    /// Sets how many connections that are not accepted yet wait in the kernel's queue (`listen(2)`). Linux
-    /// cuts the number to `net.core.somaxconn`. Default: 4,096.
+    /// Sets how many connections may wait in the kernel's queue until they are accepted (`listen(2)`). On
+    /// Linux, `net.core.somaxconn` is the maximum. Default: 4,096.
     pub fn backlog(mut self, connections: u32) -> Self {
         self.options.backlog = connections;
         self
     }
 
-    /// Sets whether several sockets may listen on the address and share its connections (`SO_REUSEPORT`).
-    /// On Windows `prepare` refuses `true`. Default: false.
+    /// Sets whether several sockets may listen on the address and share its connections (`SO_REUSEPORT`). On
+    /// Windows, `prepare` returns an error if this is `true`. Default: false.
     pub fn reuse_port(mut self, reuse: bool) -> Self {
         self.options.reuse_port = reuse;
         self
     }
 
-    /// Sets the stack size of each client's thread, in bytes. `prepare` refuses less than 128 KiB. Only the
-    /// touched part of a stack takes memory.
+    /// Sets the stack size of each client's thread, in bytes. If it is less than 128 KiB, `prepare` returns
+    /// an error. Only the used part of a stack takes memory.
     ///
-    /// Default: the standard library's, which is 2 MiB unless `RUST_MIN_STACK` is set.
+    /// Default: the default of the standard library, which is 2 MiB unless `RUST_MIN_STACK` is set.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack = Some(bytes);
         self
@@ -191,8 +192,8 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Server for TcpServer<F> {
         server.limits().take(&self.limits);
         if self.limits.max_clients() > MANY_CLIENTS {
             warn!(
-                "max_clients is over {MANY_CLIENTS}: on Linux, raise vm.max_map_count to four times it, \
-                 and kernel.threads-max and the pids limit above it, or starting a thread may abort"
+                "max_clients is over {MANY_CLIENTS}: on Linux, raise vm.max_map_count to four times max_clients, \
+                 and kernel.threads-max and the pids limit above max_clients, or starting a thread may abort"
             );
         }
         let reactor = Arc::clone(&control.engine().reactor);
@@ -200,7 +201,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Server for TcpServer<F> {
         let connect =
             move |socket| -> Arc<dyn Transport> { SocketTransport::new(socket, Arc::clone(&reactor)) };
         let sessions = Arc::new(Sessions::new(&control, self.factory, connect).stack_size(self.stack));
-        // All of them are made before the first thread starts, because the last listener to close counts.
+        // All guards are created before the first thread starts, because the last guard to drop has an effect.
         let acceptors: Vec<_> =
             listeners.into_iter().map(|listener| Acceptor::new(server, listener)).collect();
         for (index, acceptor) in acceptors.into_iter().enumerate() {
@@ -226,7 +227,7 @@ impl<F> fmt::Debug for TcpServer<F> {
     }
 }
 
-/// A TCP server on a machine: a [`ServerHandle`] with the server's addresses.
+/// A handle of a TCP server on a machine: a [`ServerHandle`] with the server's addresses.
 #[derive(Clone, Debug)]
 pub struct TcpHandle {
     server: ServerHandle,

@@ -1,8 +1,8 @@
 //! Upgrades: steps between the registration of a client and its `opening`, such as a handshake.
 //!
-//! An upgrade reads and writes through the transport that it is given, and returns the one to go on with.
-//! Until the last upgrade has finished, no other thread can write to the client. A new upgrade is one new
-//! file with an implementation of [`Upgrade`], and the server that uses it passes it to its sessions.
+//! An upgrade reads and writes through the transport that it gets, and returns the transport to use from then
+//! on. Until the last upgrade has finished, no other thread can write to the client. A new upgrade is a new
+//! file with an implementation of [`Upgrade`]. The server that uses it passes it to its sessions.
 
 use std::io;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ pub(crate) trait Upgrade: Send + Sync {
     /// Upgrades a connection, on the client's thread. May block until `deadline`.
     ///
     /// A stop or a close interrupts the transport. A read then returns
-    /// [`Interrupted`](crate::transport::Received::Interrupted), and this must return soon.
+    /// [`Interrupted`](crate::transport::Received::Interrupted), and this method must return soon.
     ///
     /// # Errors
-    /// If the peer does not do its part. That ends the connection before `opening`.
+    /// Returns an error if the peer does not do its part. The connection then ends before `opening`.
     fn upgrade(&self, connection: Connection, deadline: Instant) -> io::Result<Connection>;
 }
 
-/// The transport of a client, and its far end.
+/// The transport of a client, and the remote side of its connection.
 pub(crate) struct Connection {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) remote: Remote,
@@ -77,7 +77,7 @@ mod tests {
         Box::new(Step(f))
     }
 
-    /// A transport, and its pipe towards the peer.
+    /// Returns a transport, and its pipe to the peer.
     fn memory() -> (MemoryTransport, Arc<Pipe>) {
         let (inward, outward) = (Pipe::new(100), Pipe::new(100));
         inward.end();
@@ -109,7 +109,7 @@ mod tests {
         reason.try_recv().expect("the session has ended")
     }
 
-    /// Greets in `opening`, and tells the far end of its client.
+    /// Writes the remote side of its client in `opening`.
     struct Greeter;
 
     impl Adapter for Greeter {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_passes_on_another_transport_and_another_far_end() {
+    fn an_upgrade_passes_on_another_transport_and_another_remote_side() {
         let ((first, raw), (second, outward)) = (memory(), memory());
         let second: Arc<dyn Transport> = Arc::new(second);
         let upgrade =

@@ -1,4 +1,4 @@
-//! The stand-in for `crossbeam-channel`, as far as the core uses it.
+//! The replacement of `crossbeam-channel`. It has only the functions that the core uses.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(crate) fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
 }
 
 pub(crate) fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-    assert!(capacity > 0, "there is no rendezvous in the model");
+    assert!(capacity > 0, "channels without capacity are not implemented");
     let state = Mutex::new(ChannelState { queue: VecDeque::new(), senders: 1, receivers: 1 });
     let channel = Arc::new(Channel { state, changed: Condvar::new(), capacity });
     (Sender(Arc::clone(&channel)), Receiver(channel))
@@ -104,7 +104,7 @@ impl<T> Receiver<T> {
             }
             match deadline {
                 None => self.0.changed.wait(&mut state),
-                // A value that arrives while the deadline passes is for a later call.
+                // A value that arrives while the deadline passes is left for a later call.
                 Some(deadline) if self.0.changed.wait_until(&mut state, deadline).timed_out() => {
                     return Err(RecvTimeoutError::Timeout);
                 }

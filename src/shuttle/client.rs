@@ -1,4 +1,4 @@
-//! One client: writes, posts, flushes, closes and aborts at the same time.
+//! Tests of one client, with writes, posts, flushes, closes and aborts at the same time.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -33,8 +33,8 @@ fn connect(watched: bool) -> (Arc<Wire>, Client, Arc<Threads>) {
 /// Waits until the threads that flush have ended.
 fn end(threads: &Threads) {
     let (sender, ended) = unbounded();
-    threads.close(move || sender.send(()).expect("we wait for it"));
-    ended.recv().expect("the last thread says so");
+    threads.close(move || sender.send(()).expect("this thread waits for it"));
+    ended.recv().expect("the last thread reports its end");
     threads.join();
 }
 
@@ -42,14 +42,14 @@ fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandl
     thread::spawn(f)
 }
 
-/// Makes a record. Each byte names the writer, and the length is the number of the record.
+/// Makes a record. Each byte identifies the writer, and the length is the number of the record.
 fn record(writer: u8, number: usize) -> Vec<u8> {
     let mut record = vec![writer; number + 1];
     record.push(b'\n');
     record
 }
 
-/// Returns the records that a peer has received, by writer, and the rest of a torn one.
+/// Returns the records that a peer has received, by writer, and the bytes of an incomplete record.
 fn parse(received: &[u8]) -> (BTreeMap<u8, Vec<usize>>, Vec<u8>) {
     let mut found: BTreeMap<u8, Vec<usize>> = BTreeMap::new();
     let mut rest = received;
@@ -62,7 +62,7 @@ fn parse(received: &[u8]) -> (BTreeMap<u8, Vec<usize>>, Vec<u8>) {
     (found, rest.to_vec())
 }
 
-/// Writes or posts records until one is refused, and returns the accepted ones.
+/// Writes or posts records until a record is refused, and returns the numbers of the accepted records.
 fn produce(client: Client, writer: u8, call: fn(&Client, &[u8]) -> io::Result<()>) -> Vec<usize> {
     let mut accepted = Vec::new();
     for number in 0..3 {
@@ -93,8 +93,8 @@ fn corked(client: &Client, data: &[u8]) -> io::Result<()> {
     corked.flush()
 }
 
-/// Closes while other threads write, post and cork. Each accepted record arrives, whole and in order, and
-/// nothing else arrives.
+/// Closes the client while other threads write, post and cork. Each accepted record arrives complete and in
+/// order, and nothing else arrives.
 fn deliver(watched: bool) {
     let (wire, client, threads) = connect(watched);
     let peer = spawn({
@@ -125,7 +125,7 @@ fn deliver(watched: bool) {
     let received = peer.join().unwrap();
     assert!(received.ends_with(&goodbye), "something was written after the goodbye");
     let (mut received, torn) = parse(&received);
-    assert!(torn.is_empty(), "a torn record: {torn:?}");
+    assert!(torn.is_empty(), "an incomplete record: {torn:?}");
     received.remove(&b'g');
     for (writer, producer) in producers {
         let accepted = producer.join().unwrap();
@@ -133,7 +133,7 @@ fn deliver(watched: bool) {
     }
     assert!(received.is_empty());
     end(&threads);
-    assert!(wire.is_dropped(), "a kept handle pins the transport");
+    assert!(wire.is_dropped(), "a handle keeps the transport open");
 }
 
 #[test]
@@ -142,11 +142,11 @@ fn records_that_were_accepted_before_a_close_arrive_whole_and_in_order() {
 }
 
 #[test]
-fn they_also_arrive_if_a_thread_has_to_flush() {
+fn accepted_records_also_arrive_if_a_thread_has_to_flush() {
     explore(Time::Stands, || deliver(false));
 }
 
-/// The client is not closed here: output that waits in a backlog or under a cork must go out by itself.
+/// The client is not closed here. Output that waits in a backlog or under a cork must be sent nevertheless.
 fn drain(watched: bool, calls: [(u8, fn(&Client, &[u8]) -> io::Result<()>); 2]) {
     let (wire, client, threads) = connect(watched);
     let total = calls.len() * (0..3).map(|number| record(0, number).len()).sum::<usize>();
@@ -171,26 +171,26 @@ fn drain(watched: bool, calls: [(u8, fn(&Client, &[u8]) -> io::Result<()>); 2]) 
 }
 
 #[test]
-fn a_backlog_goes_out_as_the_peer_reads() {
+fn a_backlog_is_sent_as_the_peer_reads() {
     explore(Time::Stands, || drain(true, [(b'p', post), (b'q', post)]));
     explore(Time::Stands, || drain(true, [(b'p', post), (b'w', write)]));
 }
 
 #[test]
-fn a_backlog_goes_out_through_a_thread() {
+fn a_backlog_is_sent_by_a_thread() {
     explore(Time::Stands, || drain(false, [(b'p', post), (b'w', write)]));
 }
 
 #[test]
-fn gathered_output_goes_out_whole() {
+fn gathered_output_is_sent_complete() {
     explore(Time::Stands, || drain(true, [(b'c', corked), (b'p', post)]));
     explore(Time::Stands, || drain(true, [(b'c', corked), (b'w', write)]));
 }
 
-/// A close comes during an upgrade, which goes on with a new transport. The close holds for that one, too:
-/// it ends the reads, and no write gets through.
+/// A close comes during an upgrade, and the upgrade then returns a new transport. The close also applies to
+/// the new transport: reads end, and writes are refused.
 #[test]
-fn a_close_during_an_upgrade_holds_for_the_new_transport() {
+fn a_close_during_an_upgrade_applies_to_the_new_transport() {
     explore(Time::Stands, || {
         let (_old, client, threads) = connect(true);
         let new = Wire::new(WINDOW, true);
@@ -249,13 +249,13 @@ fn the_first_reason_stays() {
         client.shared().finish_closing();
         assert!(
             matches!(client.shared().begin_closing(Ok(Ok(())), false), Closing::ByServer),
-            "the reason is given once"
+            "the reason is returned once"
         );
     });
 }
 
-/// A peer hangs, a write waits for it, and another thread aborts. No thread waits forever, and the peer has
-/// received a beginning of the output.
+/// A peer hangs, a write waits for it, and another thread aborts the connection. No thread waits forever, and
+/// the bytes that the peer has received are the beginning of the output.
 #[test]
 fn an_abort_ends_every_wait_for_a_peer_that_hangs() {
     explore(Time::Passes, || {

@@ -1,4 +1,4 @@
-//! The handshake of a transport: a read and a wait for room, each against an interrupt and an abort.
+//! Tests of [`Interrupt`]: a read and a wait for room, each at the same time as an interrupt or an abort.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::reactor::{Reactor, Waited};
 use crate::threads::Threads;
 use crate::transport::socket::Interrupt;
 
-/// The read side of a socket. A read waits until something arrives or the side is shut down.
+/// The read side of a socket. A read waits until something arrives or until the read side is shut down.
 #[derive(Default)]
 struct Socket {
     state: Mutex<SocketState>,
@@ -25,7 +25,7 @@ struct SocketState {
 }
 
 impl Socket {
-    /// Returns `false` at the end.
+    /// Returns `false` at the end of input.
     fn read(&self) -> bool {
         let mut state = self.state.lock();
         while state.messages == 0 && !state.shut {
@@ -88,8 +88,8 @@ fn an_interrupt_ends_a_wait_at_a_new_readiness() {
     });
 }
 
-/// An interrupt does not end the wait for a slow peer at the end of a connection. An abort does, also if it
-/// races with an interrupt.
+/// An interrupt does not end the wait for a slow peer while the connection is closing. An abort ends it, even
+/// if it races with an interrupt.
 #[test]
 fn an_abort_ends_the_wait_for_a_slow_peer_at_a_new_readiness() {
     explore(Time::Stands, || {

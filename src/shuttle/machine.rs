@@ -1,5 +1,5 @@
-//! The whole machine, with a server whose clients have transports without a kernel: acceptors, sessions,
-//! upgrades, workers, the stop and its deadline.
+//! Tests of a whole machine: acceptors, sessions, upgrades, workers, the stop and its deadline. The
+//! transports of the clients need no kernel.
 
 use std::io;
 use std::sync::Arc;
@@ -34,9 +34,9 @@ struct Seen {
     opened: AtomicUsize,
     closed: AtomicUsize,
     dropped: AtomicUsize,
-    /// Listeners that are open.
+    /// The number of open listeners.
     listeners: AtomicUsize,
-    /// Clients that a stop has closed while a listener was open.
+    /// The number of clients that a stop has closed while a listener was open.
     closed_early: AtomicUsize,
 }
 
@@ -66,7 +66,7 @@ impl Drop for Echo {
     }
 }
 
-/// A handshake: one byte of the peer.
+/// A handshake, which consists of one byte from the peer.
 struct Hello;
 
 impl Upgrade for Hello {
@@ -116,7 +116,7 @@ impl Queue {
     fn new(wire: Arc<Wire>, seen: Arc<Seen>) -> Queue {
         seen.listeners.fetch_add(1, Ordering::SeqCst);
         let (sender, queue) = unbounded();
-        sender.send(wire).expect("we hold the receiver");
+        sender.send(wire).expect("the receiver exists");
         Queue { queue, sender: Arc::new(Mutex::new(Some(sender))), seen }
     }
 }
@@ -142,23 +142,24 @@ impl Listener for Queue {
     }
 }
 
-/// The peers of a model. They send something first.
+/// The behaviour of the two peers. Each of them sends something first.
 #[derive(Clone, Copy)]
 enum Peers {
-    /// One takes its reply and ends, the other waits for the end.
+    /// One peer reads its reply and ends its output, and the other waits for the end of the connection.
     Live,
-    /// The same, after a handshake.
+    /// The same as `Live`, after a handshake.
     Upgraded,
-    /// They do nothing, and time passes.
+    /// The peers do nothing more, and deadlines pass.
     Hang,
-    /// They do nothing, and no time passes that could end a wait for them.
+    /// The peers do nothing more, and no deadline passes that could end a wait for them.
     Stall,
-    /// The same, in the middle of a handshake.
+    /// The same as `Stall`, in the middle of a handshake.
     StallInUpgrade,
 }
 
-/// Runs a machine with two clients and one permit, while the meddlers run. Returns the result of `run`, with
-/// the number of clients that were closed while a listener was open. Only a hard stop does that.
+/// Runs a machine with two clients and one permit, while the functions `meddlers` run on other threads.
+/// Returns the result of `run`, with the number of clients that were closed while a listener was open. Only a
+/// second stop or `stop_now` may close a client so early.
 fn run(peers: Peers, meddlers: Vec<fn(&Machine, &ServerHandle)>) -> std::result::Result<usize, String> {
     let (machine, seen) = (Machine::new(), Arc::new(Seen::default()));
     let wires = vec![Wire::new(2, true), Wire::new(2, true)];
@@ -221,7 +222,7 @@ fn run(peers: Peers, meddlers: Vec<fn(&Machine, &ServerHandle)>) -> std::result:
         assert_eq!(stats.accepted + stats.refused, accepted, "each connection is counted once");
         assert!(machine.servers().is_empty());
     }
-    // A peer that nobody has accepted would wait forever.
+    // Without this, a peer whose connection was not accepted would wait forever.
     wires.iter().for_each(|wire| wire.transport().abort());
     for thread in threads {
         thread.join().unwrap();
@@ -234,7 +235,7 @@ fn a_stop_ends_everything() {
     explore(Time::Stands, || assert_eq!(run(Peers::Live, vec![|machine, _| machine.stop()]), Ok(0)));
 }
 
-/// A handshake that has finished, is under way, or has not begun.
+/// The handshake has finished, has begun, or has not begun.
 #[test]
 fn a_stop_ends_clients_in_every_stage_of_an_upgrade() {
     explore(Time::Stands, || assert_eq!(run(Peers::Upgraded, vec![|machine, _| machine.stop()]), Ok(0)));
@@ -242,7 +243,7 @@ fn a_stop_ends_clients_in_every_stage_of_an_upgrade() {
     explore(Time::Stands, || assert!(run(Peers::StallInUpgrade, vec![|_, server| server.stop()]).is_ok()));
 }
 
-/// A broadcast finds a client from its registration on.
+/// A broadcast reaches a client as soon as the client is registered.
 #[test]
 fn a_broadcast_gets_into_no_handshake() {
     explore(Time::Stands, || {
@@ -279,7 +280,7 @@ fn stops_of_all_kinds_at_once_end_everything() {
 
 /// A second stop does not wait for peers, and `stop_now` does not either.
 #[test]
-fn a_hard_stop_waits_for_no_peer() {
+fn a_second_stop_waits_for_no_peer() {
     explore(Time::Stands, || assert!(run(Peers::Stall, vec![|machine, _| machine.stop_now()]).is_ok()));
     explore(Time::Stands, || {
         run(Peers::Stall, vec![|machine, _| machine.stop(), |machine, _| machine.stop()]).unwrap();
@@ -287,7 +288,7 @@ fn a_hard_stop_waits_for_no_peer() {
 }
 
 #[test]
-fn the_figures_of_a_server_stay_when_it_leaves() {
+fn the_statistics_of_a_server_stay_when_it_ends() {
     explore(Time::Stands, || {
         let meddlers: Vec<fn(&Machine, &ServerHandle)> = vec![|_, server| server.stop(), |machine, _| {
             let mut accepted = 0;
@@ -302,7 +303,7 @@ fn the_figures_of_a_server_stay_when_it_leaves() {
     });
 }
 
-/// The new server is refused, or it is stopped with the others.
+/// The new server is refused, or it is stopped together with the others.
 #[test]
 fn a_server_that_is_prepared_during_a_stop_does_not_delay_it() {
     explore(Time::Stands, || {
@@ -314,8 +315,8 @@ fn a_server_that_is_prepared_during_a_stop_does_not_delay_it() {
     });
 }
 
-/// Deadlines pass at any time here. A late client is aborted, and an even later one is an error of `run`.
-/// No thread waits forever.
+/// Deadlines may pass at any time in this test. If clients end too late, they are aborted. If they do not end
+/// even then, `run` returns an error. No thread waits forever.
 #[test]
 fn the_drain_deadline_ends_the_wait_for_a_peer_that_hangs() {
     explore(Time::Passes, || {

@@ -1,17 +1,17 @@
-//! Interleaving tests of the coordination core. They run the code itself. [`crate::sync`] replaces its
-//! locks, condition variables, threads and channels by those of the crate `shuttle`. Its scheduler tries
-//! another interleaving in each round. Only `.ci/model` builds them.
+//! Interleaving tests of the coordination core. They run the real code. [`crate::sync`] replaces its locks,
+//! condition variables, threads and channels with versions for the crate `shuttle`, whose scheduler tries
+//! another interleaving in each round. Only `.ci/model` builds these tests.
 //!
-//! They find deadlocks, lost wake-ups, checks that are stale when they are acted on, and actions that happen
-//! twice or never. There are two limits. Atomics behave as if sequentially consistent, so only
-//! ThreadSanitizer can find an ordering that is too weak. And the rounds are samples, not all interleavings.
+//! The tests find deadlocks, lost wake-ups, checks that are outdated when the code acts on them, and actions
+//! that happen twice or never. There are two limits. First, all atomics are sequentially consistent, so only
+//! ThreadSanitizer can find an ordering that is too weak. Second, the rounds try a sample of the
+//! interleavings, not all of them.
 //!
-//! **Time.** There is no clock. With [`Time::Passes`], a wait with a deadline tosses a coin: the deadline
-//! passes now, or after other threads have run, or never. With [`Time::Stands`] it never passes. Therefore
-//! both outcomes are tried against every state, and a lost wake-up is a deadlock although a deadline would
-//! have hidden it.
+//! **Time.** There is no clock. With [`Time::Passes`], chance decides whether a deadline passes now, passes
+//! after other threads have run, or never passes. With [`Time::Stands`] it never passes. Therefore both
+//! outcomes of a wait are tried in every state. A lost wake-up causes a deadlock, and no deadline hides it.
 //!
-//! The code catches panics of callbacks. Therefore a test asserts on its own thread.
+//! The crate catches panics of callbacks. Therefore a test makes its assertions on its own thread.
 
 pub(crate) mod channel;
 mod client;
@@ -39,13 +39,13 @@ enum Time {
 }
 
 std::thread_local! {
-    /// The mode of the present rounds. All threads of a model run on the thread of its test.
+    /// The mode of the current rounds. All threads of a round run on the thread of its test.
     static TIME: Cell<Time> = const { Cell::new(Time::Stands) };
 }
 
-/// Runs `round` under schedules of two kinds. In the first kind, any thread may follow after any step, which
-/// finds races among many steps. The second kind has few switches at odd places, which finds races in which
-/// one thread stands still for long. If `MODEL_SCHEDULE` is set, only that schedule runs.
+/// Runs `round` with two kinds of schedules. In the first kind, any thread may run after any step, which
+/// finds races between many steps. The second kind has few switches in unusual places, which finds races in
+/// which one thread does not run for a long time. If `MODEL_SCHEDULE` is set, only that schedule runs.
 fn explore(time: Time, round: fn()) {
     let rounds = match std::env::var("MODEL_ROUNDS") {
         Ok(rounds) => rounds.parse().expect("MODEL_ROUNDS is a number"),
@@ -63,12 +63,13 @@ fn explore(time: Time, round: fn()) {
     Runner::new(PctScheduler::new(3, rounds), config).run(round);
 }
 
-/// Returns a deadline that passes only if time does.
+/// Returns a deadline, which passes only if the mode is [`Time::Passes`].
 fn deadline() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
-/// Returns a number below `bound`, from the random source of the scheduler, so a schedule can be replayed.
+/// Returns a number below `bound`. It comes from the random source of the scheduler, so a schedule can be
+/// replayed.
 fn pick(bound: usize) -> usize {
     use shuttle::rand::Rng;
     shuttle::rand::thread_rng().gen_range(0..bound)

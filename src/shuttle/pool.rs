@@ -1,4 +1,4 @@
-//! The pool: new jobs against workers that leave, and against the close.
+//! Tests of the pool: new jobs come while workers end and while the threads are closed.
 
 use std::sync::Arc;
 
@@ -30,8 +30,8 @@ impl Drop for Counted {
     }
 }
 
-/// Three threads hand over jobs, two of them with the same stack size. Meanwhile workers park and leave, and
-/// the threads close. Each accepted job is run once and dropped once.
+/// Three threads pass on jobs, two of them with the same stack size. At the same time, workers park and end,
+/// and the threads are closed. Each accepted job is run once and dropped once.
 fn run() {
     let threads = Threads::new();
     threads.open().unwrap();
@@ -60,7 +60,7 @@ fn run() {
     threads.join();
     assert_eq!(threads.count(), 0);
     for (accepted, count) in given {
-        // After the close a job is refused, unless it was handed to a parked worker.
+        // After the close a job is refused, unless a parked worker gets it.
         assert_eq!(count.run.load(Ordering::SeqCst), usize::from(accepted), "a job was lost");
         assert_eq!(count.dropped.load(Ordering::SeqCst), 1);
     }
@@ -71,7 +71,7 @@ fn a_job_is_run_once_and_dropped_once() {
     explore(Time::Passes, run);
 }
 
-/// No wait ends by itself here: only the close ends the workers.
+/// No wait ends by itself in this test. Only the close ends the workers.
 #[test]
 fn the_close_ends_every_worker() {
     explore(Time::Stands, run);

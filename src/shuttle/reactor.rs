@@ -1,5 +1,5 @@
-//! The stand-in for the reactor. It notes which side of a descriptor is wanted, and a test says when the
-//! descriptor is ready.
+//! The replacement of the reactor. It stores which directions of a descriptor are watched, and a test decides
+//! when the descriptor is ready.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -10,7 +10,7 @@ use mio::Interest;
 use crate::reactor::Source;
 use crate::threads::Threads;
 
-/// Its lock does not belong to the tests: nothing happens under it that other threads could see half done.
+/// The scheduler does not control its lock, because no thread can see a state in the middle of a change.
 #[derive(Default)]
 pub(crate) struct Reactor {
     watched: Mutex<Option<Watched>>,
@@ -20,7 +20,7 @@ pub(crate) struct Reactor {
 struct Watched {
     source: Weak<dyn Source>,
     interest: Option<Interest>,
-    /// The readiness was not reported since the registration, or since it changed.
+    /// `true` if the readiness was not reported since the registration or since the last change.
     due: bool,
 }
 
@@ -29,7 +29,7 @@ impl Reactor {
         Reactor::default()
     }
 
-    /// Does nothing: this reactor runs from the start.
+    /// Does nothing, because this reactor runs from the start.
     pub(crate) fn prepare(&self) {}
 
     pub(crate) fn add(&self, source: Weak<dyn Source>) -> usize {
@@ -55,14 +55,14 @@ impl Reactor {
         Ok(())
     }
 
-    /// Returns `false`, because there is no clock that could pass.
+    /// Returns `false`, because there is no clock.
     pub(crate) fn start_grace(&self, _: Weak<dyn Source>) -> bool {
         false
     }
 
     pub(crate) fn stop(&self) {}
 
-    /// Reports once that the descriptor is ready for everything wanted, like an edge-triggered poll.
+    /// Reports once that the descriptor is ready in all watched directions, like an edge-triggered poll.
     pub(crate) fn report(&self) {
         let reported = {
             let mut watched = self.lock();

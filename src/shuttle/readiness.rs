@@ -1,4 +1,4 @@
-//! A wait for a descriptor against an interrupt, an abort and the reports of the reactor.
+//! Tests of waits for a descriptor at the same time as interrupts, aborts and reports of the reactor.
 
 use std::io;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn an_interrupt_ends_every_wait_for_room() {
     });
 }
 
-/// Each wait gets one report of the present readiness, however soon that comes.
+/// Each wait gets one report of the current readiness, even if the report comes very early.
 #[test]
 fn a_report_of_the_reactor_ends_the_wait() {
     explore(Time::Stands, || {
@@ -49,11 +49,11 @@ fn a_report_of_the_reactor_ends_the_wait() {
             thread::yield_now();
         }
         assert_eq!(waiter.join().unwrap(), [Waited::Ready; 2]);
-        assert!(!reactor.is_watching(), "nobody waits, but the descriptor is watched");
+        assert!(!reactor.is_watching(), "no thread waits, but the descriptor is watched");
     });
 }
 
-/// The session waits for a slow peer while the interrupt wakes a writer of another thread.
+/// The session waits for a slow peer while an interrupt wakes a writer on another thread.
 #[test]
 fn an_abort_ends_every_wait() {
     explore(Time::Stands, || {
@@ -88,7 +88,7 @@ fn a_report_of_the_reactor_ends_the_wait_for_a_slow_peer() {
             }
         });
         while !ended.load(Ordering::SeqCst) {
-            // The system reports a hang-up also if the read side is shut down.
+            // The system reports a hang-up even if the read side is shut down.
             readiness.ready(readable, true);
             thread::yield_now();
         }
@@ -123,7 +123,7 @@ fn a_deadline_ends_a_wait() {
     });
 }
 
-/// Notes a flush that finds room.
+/// Counts the flushes that find room.
 #[derive(Default)]
 struct Flushes {
     room: AtomicBool,
@@ -152,7 +152,7 @@ fn a_backlog_is_flushed_although_writers_come_and_go() {
         });
         flushes.room.store(true, Ordering::SeqCst);
         while !flushes.flushed.load(Ordering::SeqCst) {
-            assert!(reactor.is_watching(), "nobody watches for room");
+            assert!(reactor.is_watching(), "the descriptor is not watched for room");
             reactor.change();
             reactor.report();
             thread::yield_now();

@@ -1,4 +1,4 @@
-//! One server: permits that are taken and given back, its stop, and its end.
+//! Tests of one server: permits that are taken and returned, the stop of the server, and its end.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ fn register(server: &Arc<ServerState>) -> Option<(Client, Permit)> {
     permit.register(&client).then_some((client, permit))
 }
 
-/// Asserts that the end was reported, and once. A report of closed listeners may still follow a stop.
+/// Asserts that the end was reported only once. A report of closed listeners may still follow a stop.
 fn assert_ended_once(events: &Receiver<Event>) {
     while let Ok(event) = events.try_recv() {
         assert!(!matches!(event, Event::ServerEnded(_)), "the end is reported twice");
@@ -82,7 +82,7 @@ fn the_last_guard_ends_the_server_once() {
                     registered.fetch_add(1, Ordering::SeqCst);
                     let (ended, server) = (Arc::clone(&ended), Arc::clone(&server));
                     workers.push(thread::spawn(move || {
-                        // The stop of the server closes it. A client that is never closed is found here.
+                        // The stop of the server closes the client. This wait finds a client that is never closed.
                         while !client.is_closed() {
                             assert!(server.client_count() > 0);
                             thread::yield_now();
@@ -113,8 +113,8 @@ fn the_last_guard_ends_the_server_once() {
     });
 }
 
-/// Clients are closed only after the last listener: a connection that was accepted before is registered and
-/// closed, or refused, but never forgotten.
+/// Clients are closed only after the last listener. A connection that was accepted before is either
+/// registered and closed, or refused. It is never forgotten.
 #[test]
 fn clients_are_closed_after_the_last_listener() {
     explore(Time::Stands, || {
@@ -146,7 +146,7 @@ fn clients_are_closed_after_the_last_listener() {
     });
 }
 
-/// Without a listener the stop itself closes the clients, also those that come at the same time.
+/// Without a listener the stop itself closes the clients, including clients that come at the same time.
 #[test]
 fn a_client_that_comes_during_a_stop_is_closed_or_refused() {
     explore(Time::Stands, || {
@@ -183,7 +183,7 @@ fn a_server_that_has_ended_gives_no_guard() {
             let server = Arc::clone(&server);
             thread::spawn(move || {
                 let Some(guard) = ActiveGuard::take(&server) else { return };
-                // Only its end stops the server here.
+                // In this test, only its end stops the server.
                 assert!(!server.is_stopping(), "the server has ended");
                 drop(guard);
             })
@@ -197,7 +197,7 @@ fn a_server_that_has_ended_gives_no_guard() {
     });
 }
 
-/// Two acceptors find no room and wait for a notification, while permits come free.
+/// Two acceptors find no room and wait for a notification, while permits are returned.
 #[test]
 fn acceptors_that_wait_for_room_are_woken() {
     explore(Time::Stands, || {

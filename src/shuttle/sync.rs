@@ -1,4 +1,4 @@
-//! The stand-in for `parking_lot`.
+//! The replacement of `parking_lot`.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -74,7 +74,8 @@ impl Condvar {
         guard.guard = Some(self.0.wait(inner).unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// If time passes, the deadline passes one time in four. Otherwise it never passes, unless it has already.
+    /// If time passes, the deadline passes in one of four cases. Otherwise it never passes, unless it has
+    /// already passed.
     pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, deadline: Instant) -> Waited {
         let passed = deadline <= Instant::now();
         let passes = passed || TIME.get() == Time::Passes && pick(4) == 0;

@@ -1,4 +1,4 @@
-//! The threads of a machine: their start against the close, and their end.
+//! Tests of the threads of a machine: threads start while the threads are closed, and end.
 
 use std::sync::Arc;
 
@@ -41,8 +41,8 @@ fn close(threads: &Threads, count: &Arc<Count>) -> Receiver<()> {
     ended
 }
 
-/// Threads start, one of them from another, during a close. Each thread that could start has run once when the
-/// last end is reported, and nothing runs after that.
+/// Threads start during a close, and one thread starts another thread. When the last end is reported, each
+/// thread that could start has run once. No thread runs after that.
 #[test]
 fn the_end_of_the_last_thread_is_reported_once() {
     explore(Time::Stands, || {
@@ -57,7 +57,7 @@ fn the_end_of_the_last_thread_is_reported_once() {
                 let within = Arc::clone(&threads);
                 let outcome = threads.spawn("outer".to_owned(), None, move || {
                     outer.run();
-                    // Refused if the close has come in between.
+                    // The thread is refused if the close has come in between.
                     drop(within.spawn("inner".to_owned(), None, move || inner.run()));
                 });
                 outcome.is_ok()

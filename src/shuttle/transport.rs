@@ -1,4 +1,4 @@
-//! A transport without a kernel, and the peer at its far end.
+//! A transport without a kernel, and its peer.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -16,7 +16,7 @@ pub(super) struct Wire {
     changed: Condvar,
     /// How much the peer's window holds.
     window: usize,
-    /// Whether the transport can report room.
+    /// Whether the transport can report room to write.
     watched: bool,
 }
 
@@ -34,10 +34,10 @@ struct WireState {
     /// The bytes that the peer has sent.
     inward: VecDeque<u8>,
     ended: bool,
-    /// The peer neither reads nor sends any more.
+    /// The peer has stopped reading and sending.
     hung: bool,
     flush: Option<Weak<dyn Flush>>,
-    /// A write has found too little room. The next room is reported once, like by an edge-triggered poll.
+    /// A write has found too little room. When there is room again, this is reported once.
     starved: bool,
     flush_due: bool,
 }
@@ -166,8 +166,8 @@ impl Transport for ServerEnd {
         Ok(if count == 0 { Received::EndOfInput } else { Received::Bytes(count) })
     }
 
-    /// After an interrupt, a peer that reads at all does so within the time that this call may take.
-    /// Therefore the wait has no second stage then.
+    /// After an interrupt, this call waits long enough for every peer that reads at all. Therefore the wait
+    /// has no second stage in that case.
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut state = self.0.state.lock();
         loop {
@@ -232,7 +232,7 @@ impl Transport for ServerEnd {
     }
 
     fn linger(&self, linger: &Linger) {
-        // A slow peer is met at random.
+        // Chance decides whether the peer is slow.
         let slow = linger.maybe_untaken && pick(2) == 0;
         let waits = linger.written_lately || slow;
         if waits {

@@ -1,10 +1,11 @@
-//! Signals: the first one stops the machine of `Backport::run` gracefully, a second one ends the process.
+//! Signals. The first signal stops the machine of `Backport::run` gracefully, and a second signal ends the
+//! process.
 //!
-//! Each handler has a thread, which stays for the life of the process, because handlers cannot be removed
-//! safely. If no machine runs, a signal has its default effect.
+//! Each signal handler has a thread. Handlers cannot be removed safely, so these threads run until the
+//! process ends. If no machine runs, a signal has its default effect.
 //!
 //! Signals often come in bursts. The rest of a burst may arrive after `run` has returned, when the program is
-//! about to exit with a status of its own. The default effect is then delayed until the burst is over.
+//! about to exit with its own status. In that case, the default effect is delayed until the burst is over.
 
 #[cfg(unix)]
 mod unix;
@@ -26,13 +27,13 @@ use crate::signal::unix as platform;
 #[cfg(not(unix))]
 use crate::signal::windows as platform;
 
-/// Two signals within this time count as one. A terminal and a supervisor may both send one, and a user may
-/// press Ctrl-C twice.
+/// Two signals within this time count as one. A terminal and a supervisor may both send a signal, and a user
+/// may press Ctrl-C twice.
 const BURST: Duration = Duration::from_millis(100);
-/// The time that the log gets before a second signal ends the process.
+/// How long to wait for the log before a second signal ends the process.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
-/// Called at the first signal. It may drop values of the user's setup, so it may run user code.
+/// Called at the first signal. It may drop values of the user's setup, and thus run user code.
 type Stop = Arc<dyn Fn() + Send + Sync>;
 
 /// Written by `watch` and its guard, and by the signal threads.
@@ -41,19 +42,19 @@ static WATCHED: Mutex<Watched> =
 
 struct Watched {
     installed: platform::Installed,
-    /// Stops the machine. `None` if no machine runs.
+    /// The function that stops the machine. `None` if no machine runs.
     stop: Option<Stop>,
-    /// The thread that calls `stop`, started by the first signal.
+    /// The thread that calls `stop`. The first signal starts it.
     stopping: Option<JoinHandle<()>>,
-    /// The time of the last signal for the machine. After the machine has ended it is kept, until the next
-    /// machine runs.
+    /// The time of the last signal for the machine. After the machine has stopped, the time is kept until the
+    /// next machine runs.
     last: Option<Instant>,
 }
 
-/// A guard: signals go to the machine until it drops.
+/// A guard. Signals go to the machine until the guard drops.
 pub(crate) struct Watching(());
 
-/// Calls `stop` at the first signal until the guard drops. Only one guard can exist at a time.
+/// Calls `stop` at the first signal that comes before the guard drops. Only one guard can exist at a time.
 pub(crate) fn watch(stop: impl Fn() + Send + Sync + 'static) -> Result<Watching, Error> {
     let mut watched = WATCHED.lock();
     if watched.stop.is_some() {
@@ -108,12 +109,12 @@ fn react(last: &mut Option<Instant>, now: Instant) -> Reaction {
     }
 }
 
-/// Returns the time until the burst of the last signal is over.
+/// Returns how long the burst of the last signal still lasts.
 fn rest_of_burst(last: Option<Instant>, now: Instant) -> Duration {
     last.map_or(Duration::ZERO, |last| BURST.saturating_sub(now.saturating_duration_since(last)))
 }
 
-/// Reacts to a signal. Runs on the thread of the signal's handler.
+/// Reacts to a signal, on the thread of the signal's handler.
 fn arrived(signal: i32) {
     let mut watched = WATCHED.lock();
     if watched.stop.is_none() {
@@ -141,7 +142,7 @@ fn arrived(signal: i32) {
     }
 }
 
-/// Calls `stop` on its own thread, because it may take long, and the next signal must not wait for it.
+/// Calls `stop` on a separate thread, because `stop` may take long and the next signal must not wait for it.
 fn stop_watched() {
     let mut watched = WATCHED.lock();
     let Some(stop) = watched.stop.clone() else { return };

@@ -1,8 +1,8 @@
 //! SIGINT, SIGTERM and SIGHUP on Unix.
 //!
-//! SIGINT comes through `ctrlc`, which reports whether the program already handles it. SIGTERM and SIGHUP come
-//! through `signal-hook`. `ctrlc` would catch a SIGHUP that `nohup` has set to be ignored, and it does not
-//! say which signal came.
+//! SIGINT is caught with `ctrlc`, which reports an error if the program already handles SIGINT. SIGTERM and
+//! SIGHUP are caught with `signal-hook`. For them, `ctrlc` is not suitable. It does not say which signal
+//! came, and it would also catch a SIGHUP that `nohup` has set to be ignored.
 
 use std::fs;
 use std::io;
@@ -16,9 +16,11 @@ use signal_hook::low_level;
 use crate::error::Error;
 use crate::signal::{arrived, ctrlc_error};
 
-/// The handlers that are installed. If `install` fails halfway, the next call continues there.
+/// The handlers that are installed. If `install` fails after some of them, the next call continues with the
+/// others.
 pub(super) struct Installed {
-    /// `ctrlc` has failed. It may have set the handler already, because it starts its thread afterwards.
+    /// `true` if `ctrlc` has failed. It may already have set the handler, because it starts its thread
+    /// afterwards.
     interrupt_failed: bool,
     interrupt: bool,
     termination: bool,
@@ -35,8 +37,9 @@ pub(super) fn install(installed: &mut Installed) -> Result<(), Error> {
         return Err(Error::HandlerTaken);
     }
     if !installed.interrupt {
-        // A shell sets SIGINT to be ignored for a background job. It is handled all the same, because a
-        // SIGINT for such a job is sent on purpose. `try_set_handler` would refuse it as already handled.
+        // A shell sets SIGINT to be ignored for a background job. SIGINT is handled nevertheless, because a
+        // SIGINT for such a job is sent on purpose. `try_set_handler` would refuse to set a handler in this
+        // case.
         let set = if installed.interrupt_failed || now.is_ignored(SIGINT) {
             ctrlc::set_handler(|| arrived(SIGINT))
         } else {
@@ -53,7 +56,8 @@ pub(super) fn install(installed: &mut Installed) -> Result<(), Error> {
             signals.push(SIGHUP);
         }
         // The thread is started first, because a signal that is caught without a thread would be lost. The
-        // thread lives as long as the process. If this function fails, it ends with the sender.
+        // thread runs until the process ends. If this function fails, the thread ends when the sender is
+        // dropped.
         let (sender, caught) = bounded::<Signals>(1);
         let thread = Builder::new().name("backport-signals".to_owned());
         let run = move || caught.iter().for_each(|mut signals| signals.forever().for_each(arrived));
@@ -66,7 +70,7 @@ pub(super) fn install(installed: &mut Installed) -> Result<(), Error> {
 }
 
 pub(super) fn default_effect(signal: i32) {
-    /// In a container the program often is process 1. Signals have no default effect on it
+    /// In a container the program is often process 1. Signals have no default effect on process 1
     /// (`pid_namespaces(7)`), and `emulate_default_handler` would abort.
     const INIT: u32 = 1;
     if std::process::id() == INIT || low_level::emulate_default_handler(signal).is_err() {
@@ -74,13 +78,14 @@ pub(super) fn default_effect(signal: i32) {
     }
 }
 
-/// Ends the process at once. No handler of `atexit` runs, because it might wait for a thread that is stuck.
+/// Ends the process at once. Handlers of `atexit` do not run, because they might wait for a thread that is
+/// stuck.
 pub(super) fn exit(status: i32) -> ! {
     low_level::exit(status)
 }
 
-/// The signals that the process ignores or catches. Only Linux tells them without unsafe code. Elsewhere
-/// nothing is known, and SIGHUP is not handled.
+/// The signals that the process ignores or catches. Only on Linux can they be read without unsafe code. On
+/// other systems they are unknown, and SIGHUP is not handled.
 #[derive(Default)]
 struct Dispositions {
     known: bool,
@@ -89,8 +94,8 @@ struct Dispositions {
 }
 
 impl Dispositions {
-    /// Reads the masks in `/proc/self/status`, see proc(5). They are hexadecimal, and signal 1 is the lowest
-    /// bit.
+    /// Reads the signal masks in `/proc/self/status`, see proc(5). They are hexadecimal, and the lowest bit
+    /// is signal 1.
     fn read() -> Dispositions {
         let Ok(status) = fs::read_to_string("/proc/self/status") else {
             return Dispositions::default();

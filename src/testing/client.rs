@@ -1,6 +1,6 @@
-//! [`TestClient`]: the test's end of a connection in memory.
+//! [`TestClient`]: the peer in a test, at the other side of a connection in memory.
 //!
-//! The test's threads use it. Its drop stops the machine that serves it.
+//! The threads of the test use it. When it is dropped, the machine that serves it stops.
 
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
@@ -15,21 +15,21 @@ use crate::reactor::Flush;
 use crate::server::handle::ServerHandle;
 use crate::transport::memory::Pipe;
 
-/// Used instead of a deadline that the clock cannot express.
+/// Used if the clock cannot express the deadline.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The test's end of a connection in memory. It reads, writes and ends the connection like a peer.
+/// The peer in a test, which reads from, writes to and closes a connection in memory.
 ///
-/// Each `write` arrives at the adapter as one chunk, if it fits into the window and the adapter reads chunks.
-/// Reads and writes block. They fail with [`TimedOut`](io::ErrorKind::TimedOut) at the deadline of the
-/// [`Setup`](crate::testing::Setup), so a test does not hang.
+/// Each `write` arrives at the adapter as one chunk if it fits into the window. Reads and writes block. They
+/// fail with [`TimedOut`](io::ErrorKind::TimedOut) at the deadline of the [`Setup`](crate::testing::Setup),
+/// so a test does not hang.
 ///
-/// The drop closes the connection like [`close`](TestClient::close). It also stops the server's machine,
-/// without waiting for it.
+/// When it is dropped, it closes the connection like [`close`](TestClient::close). It also stops the server's
+/// machine, without waiting for the stop to finish.
 pub struct TestClient {
     pub(super) inward: Arc<Pipe>,
     pub(super) outward: Arc<Pipe>,
-    /// Called after each read, because there is room for the server's output then.
+    /// Called after each read, because there is then room for more output of the server.
     pub(super) flush: Arc<OnceLock<Weak<dyn Flush>>>,
     pub(super) deadline: Duration,
     pub(super) closing: Receiver<Closing>,
@@ -38,13 +38,13 @@ pub struct TestClient {
 }
 
 impl TestClient {
-    /// Ends the client's output, so the adapter meets the end of input. Replies can still be read. Does not
+    /// Ends the peer's output, so the adapter reaches the end of input. Replies can still be read. Does not
     /// block.
     pub fn close_write(&self) {
         self.inward.end();
     }
 
-    /// Closes the connection. The adapter meets the end of input, and its writes fail. Does not block.
+    /// Closes the connection. The adapter reaches the end of input, and its writes fail. Does not block.
     pub fn close(&self) {
         self.inward.end();
         self.outward.break_off();
@@ -59,13 +59,14 @@ impl TestClient {
         self.outward.break_off();
     }
 
-    /// Returns the server, for example to close the connection from that side. This is its only client.
+    /// Returns the server, for example to close the connection from the server's side. The server has only
+    /// this client.
     #[must_use]
     pub fn server(&self) -> &ServerHandle {
         &self.server
     }
 
-    /// Ends the client's output, and blocks until the connection has ended. Returns why it ended.
+    /// Ends the peer's output, and blocks until the connection has ended. Returns the reason.
     ///
     /// # Panics
     /// Panics if the connection has not ended within the deadline.
@@ -75,7 +76,7 @@ impl TestClient {
         self.ended()
     }
 
-    /// Blocks until the connection has ended without help of the client. Returns why it ended.
+    /// Blocks until the server has ended the connection. Returns the reason.
     ///
     /// # Panics
     /// Panics if the connection has not ended within the deadline.
@@ -94,7 +95,7 @@ impl TestClient {
     }
 }
 
-/// Two threads can use it at once: one reads while the other writes.
+/// Two threads can use a test client at once, so that one reads while the other writes.
 impl Read for &TestClient {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.outward.read(buffer, self.deadline())?;

@@ -1,6 +1,6 @@
-//! [`Clock`]: a clock that the test moves, for intervals and timeouts.
+//! [`Clock`]: a clock for intervals and timeouts that the test moves.
 //!
-//! It sends commands to the scheduler's thread, which owns the time and runs the jobs.
+//! It sends commands to the scheduler's thread, which owns the clock's time and runs the jobs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::machine::Machine;
 use crate::scheduler::time::ManualTime;
 use crate::scheduler::Command;
 
-/// The clock of a machine's intervals and timeouts, which only the test moves. A clone is the same clock.
+/// A clock for the intervals and timeouts of a machine, which only the test moves. A clone is the same clock.
 ///
-/// [`advance`](Clock::advance) returns when every job that came due has run. Therefore a test of an interval
-/// of an hour takes no time, and always sees the same runs.
+/// [`advance`](Clock::advance) returns when every job that came due has run. Therefore the test of an
+/// interval of one hour takes only moments, and always sees the same runs.
 ///
 /// ```
 /// use std::io::{BufRead, BufReader};
@@ -45,7 +45,7 @@ use crate::scheduler::Command;
 /// # }
 /// ```
 ///
-/// It counts only for the jobs of [`prepare_interval`](Machine::prepare_interval) and
+/// It applies only to the jobs of [`prepare_interval`](Machine::prepare_interval) and
 /// [`prepare_timeout`](Machine::prepare_timeout). Timeouts of clients, deadlines of reads and the drain
 /// timeout use the system's clock.
 #[derive(Clone)]
@@ -56,7 +56,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Replaces the system's clock for all intervals and timeouts of `machine`, also for those that are
+    /// Replaces the system's clock for all intervals and timeouts of `machine`, including jobs that are
     /// already prepared.
     ///
     /// # Panics
@@ -75,30 +75,30 @@ impl Clock {
         Clock { deadline, ..self }
     }
 
-    /// Moves the time on by `by`. Blocks until every job that came due has run.
+    /// Moves the time forward by `by`. Blocks until every job that came due has run.
     ///
     /// The jobs run on the scheduler's thread, one after another, in the order in which they are due. Jobs
     /// that are due at the same time run in the order in which they were prepared.
     ///
-    /// An interval runs once for each period. If an interval of one second is advanced by ten seconds, it
-    /// runs ten times.
+    /// An interval runs once for each period. For example, if the time moves by ten seconds, an interval of
+    /// one second runs ten times.
     ///
-    /// While a job runs, the time stays at the moment when the job was due. Therefore no run is late or
-    /// skipped. If a job prepares another, the delay of the new job begins at that moment. The new job runs
-    /// in the same call if it comes due within `by`.
+    /// While a job runs, the time stands still at the moment when the job was due. Therefore no run is late
+    /// or skipped. If a job prepares another job, the delay of the new job begins at that moment. The new job
+    /// runs in the same call if it comes due within `by`.
     ///
     /// [`Duration::ZERO`] runs the jobs that are due now.
     ///
-    /// Before the machine runs, this waits for its start. After the machine has stopped, no job runs and this
-    /// returns at once. The same holds if a job stops the machine.
+    /// If the machine does not run yet, this waits for its start. After the machine has stopped, no job runs
+    /// and this returns at once. The same applies if a job stops the machine.
     ///
     /// # Panics
     /// - Panics if the jobs have not finished within the [deadline](Clock::deadline), or if the machine has
     ///   not started by then.
-    /// - Panics in a job, because a job cannot wait for itself.
+    /// - Panics if a job calls this, because a job cannot wait for itself.
     /// - Panics if the clock cannot express the new time.
     pub fn advance(&self, by: Duration) {
-        assert!(!self.time.is_scheduler_thread(), "a job can't move the clock that it runs by");
+        assert!(!self.time.is_scheduler_thread(), "a job cannot move the clock that it follows");
         assert!(self.time.now().checked_add(by).is_some(), "the clock cannot express a time {by:?} from now");
         let (done, arrived) = bounded(0);
         // This fails if the machine has stopped. No job is due then.
@@ -106,13 +106,14 @@ impl Clock {
             let timed_out = arrived.recv_timeout(self.deadline).is_err_and(|error| error.is_timeout());
             assert!(
                 !timed_out,
-                "the jobs have not finished within {:?}: a job hangs, or the machine was not started",
+                "the jobs have not finished within {:?}; either a job hangs, or the machine was not started",
                 self.deadline
             );
         }
     }
 
-    /// Returns the present time of this clock. In a job, that is when the job was due. Does not block.
+    /// Returns the current time of this clock. In a job, this is the time at which the job was due. Does not
+    /// block.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.time.now()

@@ -1,7 +1,7 @@
-//! Tests of adapters without sockets, over connections in memory.
+//! Tests of adapters without sockets, with connections in memory.
 //!
-//! A [`TestClient`] is the peer. Each has a machine of its own, which runs the same session as behind a
-//! socket, on a thread of its own. The machine stops when the [`TestClient`] drops.
+//! A [`TestClient`] is the peer. Each [`TestClient`] has its own machine, which serves the connection with
+//! the same code as a socket, on its own thread. The machine stops when the [`TestClient`] is dropped.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -50,10 +50,10 @@ use crate::transport::Transport;
 pub use client::TestClient;
 pub use clock::Clock;
 
-/// How long a machine may take to start. The deadline of the test does not shorten it.
+/// How long a machine may take to start. The deadline of the test does not change this time.
 const START: Duration = Duration::from_secs(10);
 
-/// Connects a client in memory to `adapter`, with the defaults of a [`Setup`].
+/// Connects a client in memory to `adapter`, with the default settings of [`Setup`].
 ///
 /// # Panics
 /// Panics if the machine that serves the client cannot be started.
@@ -77,13 +77,13 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// Makes a setup with the default limits of a server, a window of 64 KiB and a deadline of 10 s.
+    /// Creates a setup with the default limits of a server, a window of 64 KiB and a deadline of 10 s.
     pub fn new() -> Setup {
         Setup { limits: Limits::default(), window: 64 * 1024, deadline: Duration::from_secs(10) }
     }
 
-    /// Sets how many unread bytes each direction can hold. A small window acts like a peer that reads slowly.
-    /// Default: 64 KiB.
+    /// Sets how many unread bytes each direction can hold. A small window has the effect of a peer that reads
+    /// slowly. Default: 64 KiB.
     pub fn window(self, bytes: usize) -> Setup {
         Setup { window: bytes, ..self }
     }
@@ -112,7 +112,7 @@ impl Setup {
         self
     }
 
-    /// Connects a client to `adapter`, which runs on a thread of its own. Blocks until that thread runs.
+    /// Connects a client to `adapter`, which runs on its own thread. Blocks until that thread runs.
     ///
     /// # Panics
     /// Panics if the machine that serves the client cannot be started.
@@ -131,7 +131,7 @@ impl Setup {
         let start = || -> Result<_> {
             let server = machine.prepare(server)?;
             let running = machine.start()?;
-            // The test may ask the server for its client at once.
+            // The test may ask the server for its client immediately.
             is_registered.recv_timeout(START)?;
             Ok((server, running))
         };
@@ -145,7 +145,7 @@ struct MemoryServer<A> {
     adapter: A,
     transport: MemoryTransport,
     limits: Limits,
-    /// Tells the test why the session has ended.
+    /// Sends the reason of the session's end to the test.
     reports: Sender<Closing>,
     /// Tells the test that the client is registered.
     registered: Sender<()>,
@@ -158,7 +158,7 @@ impl<A: Adapter> Server for MemoryServer<A> {
         control.set_name("memory");
         control.state().limits().take(&self.limits);
         let (adapter, registered) = (Mutex::new(Some(self.adapter)), self.registered);
-        // The session calls the factory after it has registered the client. There is only one client.
+        // The session has registered the client before it calls the factory. There is only one client.
         let factory = move || {
             // This fails if the test has given up.
             registered.send(()).unwrap_or_default();

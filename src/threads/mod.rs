@@ -1,13 +1,14 @@
-//! The threads of a machine: deferred until it runs, named, counted, and joined at its end.
+//! The threads of a machine. They are deferred until the machine runs, named, counted, and joined when it
+//! stops.
 //!
-//! A thread counts as ended when the destructors of its thread-locals have run, too: the guard that reports
-//! its end is a thread-local itself, and is dropped last ([`LAST`]). Therefore a destructor that hangs is seen,
-//! and a slow one delays no other thread. On Windows it does, because the system runs destructors under one
+//! A thread counts as ended only after the destructors of its thread-locals have run. The guard that reports
+//! its end is a thread-local itself, and is dropped last ([`LAST`]). Therefore a destructor that hangs is
+//! noticed, and a slow destructor delays no other thread. Windows is an exception: it runs destructors under one
 //! lock, which every thread needs to start and to end.
 //!
-//! Ended threads are joined when the next thread starts, when a worker leaves the pool, and at the stop by the
-//! thread in `run`. A join waits only for the system, never for user code. An ending thread joins no other: in a
-//! stop of thousands of clients, such joins would compete with the ends of the other threads.
+//! Threads that have ended are joined when the next thread starts, when a worker leaves the pool, and at the stop
+//! by the thread in `run`. A join waits only for the operating system, never for user code. A thread that ends
+//! joins no other: in a stop of thousands of clients, these joins would compete with the ends of the others.
 
 pub(crate) mod pool;
 
@@ -29,8 +30,8 @@ const NEWEST: usize = 16;
 /// The threads of one machine.
 pub(crate) struct Threads {
     table: Mutex<ThreadTable>,
-    /// No thread is started any more. Set by `close`, read by threads that decide whether to wait for more
-    /// work.
+    /// `true` if no more threads are started. Set by `close`, and read by threads that decide whether to wait
+    /// for more work.
     closed: AtomicBool,
 }
 
@@ -38,17 +39,17 @@ pub(crate) struct Threads {
 struct ThreadTable {
     stage: ThreadStage,
     next: u64,
-    /// The running threads. The starter sets the handle as soon as it has it.
+    /// The running threads. A handle is set as soon as the start has returned it.
     live: BTreeMap<u64, Option<JoinHandle<()>>>,
     /// The threads that have ended and are not joined yet.
     ended: Vec<JoinHandle<()>>,
 }
 
 enum ThreadStage {
-    /// The machine does not run yet. These threads start when it does.
+    /// The machine does not run yet. These threads start when it runs.
     Prepared(Vec<Deferred>),
     Running,
-    /// Nothing is started any more. Holds the function to call when the last thread has ended, until then.
+    /// No more threads are started. Holds the function to call when the last thread has ended.
     Closed(Option<Box<dyn FnOnce() + Send>>),
 }
 
@@ -93,7 +94,7 @@ impl Threads {
     /// Starts a thread, or defers it until [`Threads::open`].
     ///
     /// # Errors
-    /// If the thread cannot be started, and after [`Threads::close`].
+    /// Returns an error if the thread cannot be started, and after [`Threads::close`].
     pub(crate) fn spawn(
         self: &Arc<Self>,
         name: String,
@@ -121,7 +122,7 @@ impl Threads {
     /// Starts the deferred threads. From now on `spawn` starts a thread at once.
     ///
     /// # Errors
-    /// The name of the thread that could not be started, and the error of the system.
+    /// Returns the name of the thread that could not be started, and the error of the operating system.
     pub(crate) fn open(self: &Arc<Self>) -> Result<(), (String, io::Error)> {
         let list: Vec<(Deferred, End)> = {
             let mut table = self.table.lock();
@@ -137,8 +138,8 @@ impl Threads {
         Ok(())
     }
 
-    /// Starts no more threads and drops the deferred ones. Calls `ended` when no thread is left, which may
-    /// be now. A second call does nothing.
+    /// Refuses to start more threads from now on, and drops the deferred threads. Calls `ended` when no
+    /// thread is left, which may be at once. A second call does nothing.
     pub(crate) fn close(&self, ended: impl FnOnce() + Send + 'static) {
         let (stage, ended) = {
             let mut table = self.table.lock();
@@ -149,12 +150,12 @@ impl Threads {
             let stage = std::mem::replace(&mut table.stage, ThreadStage::Closed(Some(Box::new(ended))));
             (stage, table.take_ended_call())
         };
-        // Deferred threads hold listeners and user code. They are dropped outside of the lock and one by one,
-        // because a second panic during the unwinding of a first ends the process.
+        // Deferred threads hold listeners and user code. They are dropped without the lock and one by one,
+        // because a second panic during the unwinding of a first would end the process.
         let deferred = if let ThreadStage::Prepared(list) = stage { list } else { Vec::new() };
         for deferred in deferred {
             if let Err(message) = catch_panic(move || drop(deferred)) {
-                error!("a panic in the drop of a thread that never ran: {}", Escaped(message));
+                error!("a panic while a thread that never ran was dropped: {}", Escaped(message));
             }
         }
         if let Some(ended) = ended {
@@ -162,7 +163,7 @@ impl Threads {
         }
     }
 
-    /// Returns whether no thread is started any more.
+    /// Returns `true` if no more threads are started.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
@@ -172,7 +173,7 @@ impl Threads {
         self.table.lock().live.len()
     }
 
-    /// Joins every thread that has ended, and returns the names of the others.
+    /// Joins every thread that has ended, and returns the names of the threads that have not.
     pub(crate) fn join(&self) -> Vec<String> {
         self.join_ended(0);
         let table = self.table.lock();
@@ -180,7 +181,7 @@ impl Threads {
     }
 
     /// Counts a thread that is about to start. The caller still holds the lock under which the start was
-    /// allowed: after a `close` in between, the last thread could have been taken for ended.
+    /// allowed. Otherwise a `close` could come in between and find that the last thread has ended.
     fn register(self: &Arc<Self>, table: &mut ThreadTable) -> End {
         let id = table.next;
         table.next += 1;
@@ -219,9 +220,9 @@ impl Threads {
             ended.drain(..ended.len().saturating_sub(kept)).collect()
         };
         for handle in ended {
-            // A panic was caught within the thread, so none is passed on here.
+            // Panics are caught within the thread, so the join should not return any.
             if handle.join().is_err() {
-                error!("a thread ended in a panic that nobody has caught");
+                error!("a thread ended with an uncaught panic");
             }
         }
     }
@@ -248,7 +249,7 @@ impl Drop for End {
 }
 
 impl ThreadTable {
-    /// Takes the function to call if the last thread has ended.
+    /// If the last thread has ended, takes the function to call.
     fn take_ended_call(&mut self) -> Option<Box<dyn FnOnce() + Send>> {
         match &mut self.stage {
             ThreadStage::Closed(ended) if self.live.is_empty() => ended.take(),
@@ -363,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_destructor_that_hangs_delays_no_other_thread_and_is_seen() {
+    fn a_destructor_that_hangs_is_noticed_and_delays_no_other_thread() {
         let threads = Threads::new();
         threads.open().unwrap();
         let (go, wait) = bounded::<()>(0);

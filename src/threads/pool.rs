@@ -1,8 +1,8 @@
-//! The workers: one thread for each client, and a few threads without a client that wait for the next one.
+//! The workers. Each client has one, and a few workers without a client wait for the next client.
 //!
-//! The start and end of a thread cost several times as much as a short connection. Therefore a worker whose
-//! client has gone is parked for [`PARKED_FOR`]. A new client takes a parked worker, or else gets a new
-//! thread. It never waits for a busy worker.
+//! Starting and ending a thread costs several times as much as a short connection. Therefore a worker is
+//! parked for [`PARKED_FOR`] after its client has ended. A new client gets a parked worker if there is one,
+//! and otherwise a new thread. It never waits for a busy worker.
 
 use std::io;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use crate::sync::channel::{unbounded, Receiver, Sender};
 use crate::sync::Mutex;
 use crate::threads::Threads;
 
-/// The most workers that are parked at once.
+/// The maximum number of parked workers.
 const MAX_PARKED: usize = 16;
 /// How long a worker stays parked.
 const PARKED_FOR: Duration = Duration::from_secs(1);
 
 /// The work for one client.
 pub(crate) trait Job: Send {
-    /// Serves the client to its end. Called once.
+    /// Serves the client until its connection has ended. Called once.
     ///
-    /// Afterwards the job holds nothing of the user's. Its drop follows when the worker is free for the next
-    /// job. The drop only gives the client's permit back.
+    /// Afterwards the job holds no values of the user. It is dropped when the worker is ready for the next
+    /// job, which only returns the client's permit.
     fn run(&mut self);
 }
 
@@ -34,18 +34,18 @@ pub(crate) struct Pool {
     state: Mutex<PoolState>,
 }
 
-/// Written under the lock by acceptors, which take parked workers, and by workers, which park and leave.
+/// Written under the lock by acceptors, which take parked workers, and by workers when they park or end.
 #[derive(Default)]
 struct PoolState {
     classes: Vec<StackClass>,
     next: u64,
 }
 
-/// The workers with one stack size. Parked workers wait on one channel, and any of them gets a job. A worker
-/// that has just begun to wait can take the next client without having slept.
+/// The workers with one stack size. Parked workers wait on one channel, and any of them may get the next job.
+/// A worker that has just begun to wait can get the next client before it has gone to sleep.
 struct StackClass {
     stack: Option<usize>,
-    /// How many workers are parked and not taken. A job is sent after it was subtracted here.
+    /// How many workers are parked and not taken. A job is sent only after this was decreased for it.
     parked: usize,
     assignments: (Sender<Assignment>, Receiver<Assignment>),
 }
@@ -58,7 +58,7 @@ impl Pool {
         Arc::new(Pool { threads, state: Mutex::default() })
     }
 
-    /// Runs `job` on a worker with this stack size. If there is none, the job is dropped.
+    /// Runs `job` on a worker with this stack size. If no worker can be started, the job is dropped.
     pub(crate) fn run(self: &Arc<Self>, stack: Option<usize>, job: Box<dyn Job>) -> io::Result<()> {
         let (worker, assignments) = {
             let mut state = self.state.lock();
@@ -91,12 +91,12 @@ impl Pool {
 
     fn work(&self, stack: Option<usize>, assignments: &Receiver<Assignment>, mut job: Box<dyn Job>) {
         loop {
-            // The job catches panics of the user's code itself. This catches our own.
+            // The job itself catches panics of user code. This catches panics of the crate.
             if let Err(message) = catch_panic(|| job.run()) {
                 log_panic(&message);
             }
-            // The worker parks before the drop of the job gives the client's permit back. Therefore the
-            // next client finds a worker, and there are never more workers than permits.
+            // The worker parks before the job is dropped, which returns the client's permit. Therefore the
+            // next client finds a parked worker, and there are never more workers than permits.
             let parked = self.park(stack);
             drop(job);
             if !parked {
@@ -112,14 +112,14 @@ impl Pool {
 
     /// Returns the next job of a parked worker.
     ///
-    /// Not inlined, and neither is `log_panic`. Their frames would lie below that of every idle client. Its
-    /// stack would then touch three pages instead of two.
+    /// This and `log_panic` are not inlined. Otherwise their stack frames would be part of the stack of every
+    /// idle client, which would then touch three pages instead of two.
     #[inline(never)]
     fn next(&self, stack: Option<usize>, assignments: &Receiver<Assignment>) -> Assignment {
         match assignments.recv_timeout(PARKED_FOR) {
             Ok(next) => next,
             Err(_) if self.leave(stack) => None,
-            // This worker was taken at the last moment, so an assignment is on its way.
+            // This worker was taken at the last moment, so an assignment will arrive.
             Err(_) => assignments.recv().ok().flatten(),
         }
     }

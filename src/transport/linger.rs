@@ -1,8 +1,8 @@
-//! The end of a connection over a socket: how the last output is delivered.
+//! How the last output of a connection over a socket is delivered.
 //!
-//! A kernel answers input that nobody reads with RST when the socket is closed, and RST destroys output that
-//! is still under way. Therefore the end waits until the peer has taken the output, as far as that can be
-//! told, and reads and drops the input that arrives until then.
+//! If a socket is closed while it has unread input, the kernel sends RST, and RST destroys output that is
+//! still in transit. Therefore the socket is not closed until the peer has taken the output, as far as this
+//! side can tell. Input that arrives until then is read and dropped.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -24,18 +24,18 @@ impl SocketTransport {
             shutdown(&self.socket, std::net::Shutdown::Write);
             self.drain(linger.quiet, linger.deadline);
         } else {
-            // close(2) would answer unread input with RST.
+            // With unread input, close(2) would send RST.
             self.drop_input();
         }
     }
 
-    /// Returns whether the peer has taken nearly all output, or whether that cannot be told.
+    /// Returns `true` if the peer has taken nearly all output, or if this side cannot tell.
     pub(super) fn is_taken(&self) -> bool {
         !self.shrink_queue() || self.wait(PollFlags::OUT, Some(Duration::ZERO)) != Ok(PollFlags::empty())
     }
 
-    /// Waits until the peer has taken nearly all output, and drops the input that arrives until then.
-    /// Returns whether that took a while, which means that the peer reads slowly.
+    /// Waits until the peer has taken nearly all output, and drops the input that arrives until then. Returns
+    /// `true` if this took a while, which means that the peer reads slowly.
     fn await_taken(&self, deadline: Instant) -> bool {
         if self.is_taken() {
             return false;
@@ -47,26 +47,27 @@ impl SocketTransport {
                 break;
             }
             if seen.readable && self.drop_input() {
-                // The peer has ended its input, so nothing can arrive that would be answered with RST.
+                // The peer has ended its output, so no input can arrive that would cause RST.
                 break;
             }
         }
         start.elapsed() >= WAIT_SLICE
     }
 
-    /// Shrinks the send buffer to the smallest size that the kernel gives. Then the socket becomes
-    /// writable only when no more than two or three small packets are not acknowledged. Returns `false`
-    /// if the buffer cannot be shrunk.
+    /// Shrinks the send buffer to the smallest size that the kernel allows. After that, the socket becomes
+    /// writable only when at most two or three small packets are unacknowledged. Returns `false` if the
+    /// buffer cannot be shrunk.
     fn shrink_queue(&self) -> bool {
         const SMALLEST: usize = 2304; // Linux doubles it: SOCK_MIN_SNDBUF
         let shrunk = self.socket.set_send_buffer_size(SMALLEST);
         if let Err(error) = &shrunk {
-            debug!("cannot find out how much a peer has taken: {error}");
+            debug!("cannot find out how much output a peer has taken: {error}");
         }
         shrunk.is_ok()
     }
 
-    /// Reads and drops input until the peer ends it, is silent for `quiet`, or the deadline passes.
+    /// Reads and drops input until the peer ends its output, until the peer is silent for `quiet`, or until
+    /// the deadline.
     fn drain(&self, quiet: Duration, deadline: Instant) {
         let mut rest = [MaybeUninit::uninit(); 4096];
         let mut heard = Instant::now();
@@ -80,8 +81,8 @@ impl SocketTransport {
         }
     }
 
-    /// Drops the input that has arrived, up to the content of a large receive buffer. Returns whether
-    /// that was the end of the input.
+    /// Drops the input that has arrived, up to the size of a large receive buffer. Returns `true` if this was
+    /// the end of the input.
     fn drop_input(&self) -> bool {
         let mut rest = [MaybeUninit::uninit(); 4096];
         for _ in 0..2_000 {
@@ -96,8 +97,8 @@ impl SocketTransport {
 }
 
 impl Source for SocketTransport {
-    /// Shuts the read side down if a reader still waits. A peer that has not taken all output yet reads
-    /// slowly and gets a longer grace.
+    /// Shuts down the read side if a reader still waits. If the peer has not taken all output yet, it reads
+    /// slowly, and the grace is extended.
     fn grace_is_over(&self, reminders: u32) -> bool {
         const REMINDERS: u32 = 4;
         if !self.interrupt.is_reading() {

@@ -1,7 +1,7 @@
-//! The transport over memory, for tests: two bounded pipes. Their far ends belong to the test.
+//! The transport over memory, for tests. It has two bounded pipes. Their other ends belong to the test.
 //!
-//! The pipe towards the server keeps the borders of the test's writes: each write arrives in one read.
-//! Therefore a test can split its bytes as it likes.
+//! The pipe to the server keeps the boundaries of the test's writes, so each write arrives in one read.
+//! Therefore a test can split its bytes in any way.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -16,7 +16,7 @@ use crate::transport::{Grace, Linger, Received, Transport};
 /// One direction of a connection.
 pub(crate) struct Pipe {
     state: Mutex<PipeState>,
-    /// Signalled at every change, awaited by both ends.
+    /// Signalled at every change. Both ends wait for this.
     changed: Condvar,
     capacity: usize,
 }
@@ -26,11 +26,11 @@ pub(crate) struct Pipe {
 struct PipeState {
     chunks: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// The writer has ended it. The content is still read.
+    /// The writer has ended the pipe. The remaining bytes can still be read.
     ended: bool,
-    /// The reader takes no more, or the connection was aborted.
+    /// The reader takes no more bytes, or the connection was aborted.
     broken: bool,
-    /// The server's end must not wait any more.
+    /// The server's end must not wait any longer.
     interrupted: bool,
 }
 
@@ -62,7 +62,7 @@ impl Pipe {
         Ok(count)
     }
 
-    /// Writes as much as there is room for, as one chunk. Fails with `TimedOut` at the deadline.
+    /// Writes as many bytes as there is room for, as one chunk. Fails with `TimedOut` at the deadline.
     pub(crate) fn write(&self, parts: &[IoSlice<'_>], deadline: Instant) -> io::Result<usize> {
         let mut state = self.state.lock();
         let total: usize = parts.iter().map(|part| part.len()).sum();
@@ -106,7 +106,7 @@ impl Pipe {
         self.changed.notify_all();
     }
 
-    /// Waits until `ready`, an interrupt, or the deadline.
+    /// Waits until `ready` returns `true`, until an interrupt, or until the deadline.
     fn wait(&self, deadline: Option<Instant>, ready: impl Fn(&PipeState) -> bool) -> Waited {
         let mut state = self.state.lock();
         loop {
@@ -131,7 +131,7 @@ impl Pipe {
 pub(crate) struct MemoryTransport {
     pub(crate) inward: Arc<Pipe>,
     pub(crate) outward: Arc<Pipe>,
-    /// The client, which the test's end calls when it has made room.
+    /// The client. The test's end calls it after it has made room.
     pub(crate) flush: Arc<OnceLock<Weak<dyn Flush>>>,
 }
 

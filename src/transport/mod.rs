@@ -1,18 +1,19 @@
-//! The trait that stands between a client and the carrier of its bytes. A new transport is one new
-//! file in this folder that implements [`Transport`].
+//! [`Transport`]: the trait for the connection that carries the bytes of a client. To add a transport, write
+//! a new file in this folder that implements the trait.
 //!
-//! A transport knows nothing of records, reasons or callbacks. It reads, writes and waits, and another
-//! thread can interrupt such a wait.
+//! A transport knows nothing about records, reasons or callbacks. It reads, writes and waits, and another
+//! thread can interrupt its waits.
 //!
-//! **Read grace.** A read blocks in the system call itself, without a timeout, as in a hand-written
-//! loop. A question for readiness would cost a second system call. A timeout would cost a kernel timer, which
-//! is 4 % of a small message. (Outside of Linux the second call is needed, see [`socket`].)
+//! **Read grace.** On Linux, a read blocks in the system call itself, without a timeout, as in a hand-written
+//! loop. Waiting for readiness first would cost a second system call, and a timeout would cost a kernel
+//! timer, which is 4 % of the time of a small message. (On other systems the second call is needed, see
+//! [`socket`].)
 //!
-//! Another thread can end such a wait only by shutting the read side down, and that has a price. Once our own
-//! end of output is sent too, Linux answers later data of the peer with RST (`tcp_rcv_state_process`;
-//! RFC 1122, 4.2.2.13), and RST destroys the output that has not reached the peer yet. Therefore an
-//! interrupt first grants the reader [`READ_GRACE`](crate::reactor::READ_GRACE) if output may still be
-//! under way. A reader whose peer sends something comes back by itself, and its read side stays open. The
+//! Another thread can end such a read only by shutting down the read side, and this has a disadvantage. When
+//! the write side is shut down too, Linux answers later data of the peer with RST (`tcp_rcv_state_process`;
+//! RFC 1122, 4.2.2.13), and RST destroys output that has not reached the peer yet. Therefore, if output may
+//! still be in transit, an interrupt first gives the reader [`READ_GRACE`](crate::reactor::READ_GRACE). If
+//! the peer sends something during that time, the read returns by itself and the read side stays open. The
 //! read side is shut down only if the peer is silent for that time.
 
 mod linger;
@@ -36,28 +37,28 @@ pub(crate) use stdio_unix::StdioTransport;
 
 /// Carries the bytes of one client.
 ///
-/// One thread reads. Any thread may write, but only one at a time: the client sees to that. Any thread
-/// may interrupt and abort.
+/// One thread reads. Any thread may write, but the client ensures that only one thread writes at a time. Any
+/// thread may interrupt and abort.
 ///
-/// A new transport has six methods to write. `flush_when_writable` and `linger` have defaults for a
-/// transport that cannot report room to write, and that loses nothing when it is dropped.
+/// A new transport must implement six methods. The defaults of `flush_when_writable` and `linger` are for a
+/// transport that cannot report room to write, and that loses no output when it is dropped.
 pub(crate) trait Transport: Send + Sync {
     /// Blocks until bytes have arrived and reads them, for at most `limit`.
     ///
     /// # Errors
-    /// The error of the system if the connection was lost. Never `Interrupted`, `WouldBlock` or
-    /// `TimedOut`.
+    /// Returns the error of the operating system if the connection was lost. Never returns `Interrupted`,
+    /// `WouldBlock` or `TimedOut`.
     fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Received>;
 
     /// Writes a part of `parts` and returns its length, which is 0 only if `parts` is empty. Blocks for
     /// at most [`WAIT_SLICE`](crate::reactor::WAIT_SLICE).
     ///
     /// # Errors
-    /// `WouldBlock` if there was no room until then; the error of the system if the connection was
-    /// lost. Never `Interrupted`.
+    /// Returns `WouldBlock` if there was no room during that time, or the error of the operating system if
+    /// the connection was lost. Never returns `Interrupted`.
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Writes as much of `parts` as there is room for now. Never blocks.
+    /// Writes as much of `parts` as there is room for. Never blocks.
     ///
     /// # Errors
     /// The same as for [`write`](Transport::write).
@@ -66,24 +67,24 @@ pub(crate) trait Transport: Send + Sync {
     /// Blocks until there may be room to write, until an interrupt, or until the deadline.
     fn wait_writable(&self, deadline: Instant) -> Waited;
 
-    /// Ends the running wait of the reader and of every writer, and all later waits. Output is not
-    /// touched, whether it is under way or still to be written.
+    /// Ends the current waits of the reader and of all writers, and all later waits. Output is not affected,
+    /// neither output in transit nor output that is still to be written.
     fn interrupt(&self, grace: Grace);
 
     /// Ends the connection at once and drops the output that is not delivered yet. Every blocked call
     /// returns, `linger` included.
     fn abort(&self);
 
-    /// Asks for [`Flush::flush`] whenever there may be room to write, on a thread of the reactor.
-    /// Returns `false` if this transport cannot report that: then the caller needs a thread that writes.
+    /// Requests that the reactor's thread calls [`Flush::flush`] whenever there may be room to write. Returns
+    /// `false` if this transport cannot report room. The caller then needs a thread that writes.
     fn flush_when_writable(&self, flush: Weak<dyn Flush>) -> bool {
         drop(flush);
         false
     }
 
-    /// Delivers the output that was written, sends the end of output, and drops what the peer still
-    /// sends. Blocks within the bounds of `linger`. The last call before the transport is dropped,
-    /// unless the connection was aborted.
+    /// Delivers the output that was written, sends the end of output, and drops data that the peer still
+    /// sends. Blocks within the time limits of `linger`. This is the last call before the transport is
+    /// dropped, unless the connection was aborted.
     fn linger(&self, linger: &Linger) {
         let _ = linger;
     }
@@ -98,22 +99,22 @@ pub(crate) enum Received {
     EndOfInput,
     /// [`Transport::interrupt`] was called, now or earlier.
     Interrupted,
-    /// Nothing arrived within the limit, or a signal ended the wait sooner.
+    /// Nothing arrived within the limit, or a signal ended the wait earlier.
     TimedOut,
 }
 
-/// Whether an interrupted reader gets time to come back by itself.
+/// Whether an interrupted reader gets time to return by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grace {
-    /// No: no output is under way.
+    /// It gets no time, because no output is in transit.
     Skip,
-    /// Only if the transport finds that the peer has not taken all output yet.
+    /// It gets time only if the transport finds that the peer has not taken all output yet.
     IfUntaken,
-    /// Yes: output may be under way.
+    /// It gets time, because output may be in transit.
     Give,
 }
 
-/// The knowledge about the output at the end of a connection, and the time that the end may take.
+/// The state of the output of a closing connection, and the time limits of the closing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Linger {
     /// Something was written within the last second, so the peer may not have received it yet.
@@ -122,6 +123,6 @@ pub(crate) struct Linger {
     pub(crate) maybe_untaken: bool,
     /// How long the peer may neither read nor send.
     pub(crate) quiet: Duration,
-    /// When all has to be over.
+    /// When the closing must have finished.
     pub(crate) deadline: Instant,
 }

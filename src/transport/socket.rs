@@ -1,18 +1,18 @@
-//! The transport over a connected stream socket: reads, writes, and the handshake that interrupts them. The
-//! end of a connection is in [`linger`](super::linger).
+//! The transport over a connected stream socket: reads, writes, and how other threads interrupt them. How a
+//! connection ends is in [`linger`](super::linger).
 //!
-//! A client has one descriptor: reads and writes share it, without `try_clone`. The parent module
-//! describes how another thread ends a read ([`super`], *Read grace*).
+//! A client has one descriptor, which reads and writes share without `try_clone`. The parent module describes
+//! how another thread ends a read ([`super`], *Read grace*).
 //!
-//! On Linux the socket blocks, and `recv` and `send` have timeouts. On other systems those timeouts are
-//! unusable, so the socket never blocks there, and a thread waits for readiness first:
+//! On Linux the socket is blocking, and `recv` and `send` have timeouts. On other systems these timeouts are
+//! unusable. There the socket is non-blocking, and a thread waits for readiness first. The reasons are:
 //!
 //! - On macOS and the BSDs the timeout of `send` holds for each wait within the call (`sbwait`), and
 //!   starts again with every byte that the peer takes. macOS also honours `MSG_DONTWAIT` only in `recv`
 //!   (`sosendcheck` in `uipc_socket.c`).
-//! - Winsock does not report how much was sent before a timeout, so a repeated send would arrive twice
-//!   (golang/go#24727). After a timeout of `recv` it does not vouch for the data either: its notes on
-//!   `SO_RCVTIMEO` call the state "indeterminate".
+//! - Winsock does not report how much was sent before a timeout, so data that is sent again would arrive
+//!   twice (golang/go#24727). A timeout of `recv` may also lose data: the documentation of `SO_RCVTIMEO`
+//!   calls the state of the socket "indeterminate".
 
 use std::io::{self, IoSlice, Read};
 use std::sync::{Arc, OnceLock, Weak};
@@ -27,20 +27,20 @@ use crate::reactor::{Flush, Reactor, Readiness, Waited, WAIT_SLICE};
 use crate::sync::atomic::{fence, AtomicBool, AtomicU64, AtomicU8, Ordering};
 use crate::transport::{Grace, Linger, Received, Transport};
 
-/// Whether the socket blocks, with timeouts.
+/// Whether the socket is blocking and has timeouts.
 const BLOCKS: bool = cfg!(target_os = "linux");
 
-/// How long a writer pauses if the system reports readiness without room. The peer then gets the
-/// content of the send buffer once per pause.
+/// How long a writer pauses if the system reports that the socket is writable but there is no room. During
+/// each pause, the peer can take the content of the send buffer.
 const HANGUP_PAUSE: Duration = Duration::from_millis(5);
 
-/// The most that one call sends on Windows. Winsock accepts a record of any size while its buffer is
-/// not full (KB 214397), so a peer that does not read would cost memory without a bound.
+/// The largest number of bytes that one call sends on Windows. While its buffer is not full, Winsock accepts
+/// data of any size (KB 214397), so a peer that does not read could cause unlimited memory use.
 const MAX_SEND: usize = 64 * 1024;
 
-/// Waits go on.
+/// No wait is interrupted.
 const NONE: u8 = 0;
-/// Every wait ends, except the one for the peer at the end of a connection.
+/// Every wait ends, except the wait for the peer while a connection is closing.
 const INTERRUPTED: u8 = 1;
 /// Every wait ends.
 const ABORTED: u8 = 2;
@@ -50,12 +50,12 @@ pub(crate) struct SocketTransport {
     pub(super) socket: Socket,
     pub(super) interrupt: Interrupt,
     reactor: Arc<Reactor>,
-    /// This transport, for the reactor, which calls it when a read grace is over.
+    /// This transport itself, for the reactor, which calls it when a read grace has passed.
     me: Weak<SocketTransport>,
-    /// The read side was shut down from our side. Set by the reactor, by `interrupt` or by `abort`
-    /// before they shut it down; read by the thread that reads.
+    /// `true` if this side has shut down the read side. Set by the reactor, by `interrupt` or by `abort`
+    /// before they shut it down. Read by the thread that reads.
     pub(super) read_shut: AtomicBool,
-    /// The timeout of `recv` that is in force, in microseconds; 0 is none. Used only by the thread that
+    /// The current timeout of `recv` in microseconds, or 0 for no timeout. Used only by the thread that
     /// reads.
     timeout: AtomicU64,
 }
@@ -88,18 +88,18 @@ impl SocketTransport {
             self.set_timeout(limit)?;
             return once(call);
         }
-        // On Windows no other thread can end this wait, so it ends by itself after a short time.
+        // On Windows no other thread can end this wait, so it is limited to a short time.
         let limit =
             if cfg!(windows) { Some(limit.map_or(WAIT_SLICE, |limit| limit.min(WAIT_SLICE))) } else { limit };
         let seen = self.wait(PollFlags::IN, limit)?;
         match once(call) {
-            // This is a reset and no end of input. Wine reports it only once.
+            // This is a reset and not the end of input. Wine reports it only once.
             Ok(0) if seen.contains(PollFlags::ERR) => Err(io::ErrorKind::ConnectionReset.into()),
             result => result,
         }
     }
 
-    /// Lets `recv` take at most `limit`. Costs no system call if that limit is in force already.
+    /// Limits `recv` to `limit`. Makes no system call if this limit is already set.
     fn set_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
         const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
         let limit = limit.map(|limit| limit.clamp(Duration::from_millis(1), YEAR));
@@ -111,10 +111,10 @@ impl SocketTransport {
         Ok(())
     }
 
-    /// Waits until the socket is ready for `events`, for at most `limit`, and returns its readiness. The
-    /// result is empty if the limit or a signal came first.
+    /// Waits until the socket is ready for `events`, but for at most `limit`, and returns its readiness. The
+    /// result is empty if the limit has passed or if a signal came first.
     pub(super) fn wait(&self, events: PollFlags, limit: Option<Duration>) -> rustix::io::Result<PollFlags> {
-        /// Some systems take poll(2)'s limit as an `int` of milliseconds, which ends at 24 days.
+        /// Some systems take the limit of poll(2) as an `int` of milliseconds, so the maximum is 24 days.
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let limit = limit.and_then(|limit| Timespec::try_from(limit.min(DAY)).ok());
         let mut polled = [PollFd::new(&self.socket, events)];
@@ -125,14 +125,14 @@ impl SocketTransport {
         }
     }
 
-    /// Ends the wait of the reader for good.
+    /// Ends the wait of the reader and all its later waits.
     pub(super) fn shut_read(&self) {
         self.read_shut.store(true, Ordering::Release);
         shutdown(&self.socket, std::net::Shutdown::Read);
     }
 }
 
-/// Lets `send` return after [`WAIT_SLICE`], or at once on systems on which sockets do not block.
+/// Makes `send` return after [`WAIT_SLICE`], or at once on systems with non-blocking sockets.
 pub(crate) fn set_wait_slice(socket: &Socket) -> io::Result<()> {
     if BLOCKS {
         socket.set_write_timeout(Some(WAIT_SLICE))
@@ -161,7 +161,7 @@ impl Transport for SocketTransport {
         let seen = self.wait(PollFlags::OUT, Some(WAIT_SLICE))?;
         let result = self.try_write(parts);
         if !seen.is_empty() && matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
-            // This readiness does not mean room: Windows reports the end of a peer again and again.
+            // This readiness does not mean room, because Windows reports the end of a peer again and again.
             thread::sleep(HANGUP_PAUSE);
         }
         result
@@ -191,7 +191,7 @@ impl Transport for SocketTransport {
     }
 
     fn abort(&self) {
-        // With a linger time of zero, the close that follows drops the kernel's output and sends RST.
+        // With a linger time of zero, closing the socket drops the output in the kernel and sends RST.
         if let Err(error) = self.socket.set_linger(Some(Duration::ZERO)) {
             debug!("cannot drop the pending output of a connection: {error}");
         }
@@ -209,23 +209,24 @@ impl Transport for SocketTransport {
     }
 }
 
-/// The handshake of a reader, of writers that wait for room, and of the thread that interrupts them.
+/// Coordinates a reader and writers that wait for room with the thread that interrupts them.
 ///
-/// Each side sets its own mark before it reads the mark of the other side, and all agree on one order
-/// (`SeqCst`). Therefore at least one of the two sees the mark of the other.
+/// Each side sets its own mark before it reads the mark of the other side. All threads agree on one order of
+/// these steps (`SeqCst`). Therefore at least one side sees the mark of the other side.
 #[derive(Default)]
 pub(crate) struct Interrupt {
-    /// The reader may wait. Written by the reader, read by the thread that interrupts.
+    /// `true` if the reader may be waiting. Written by the reader, and read by the thread that interrupts.
     reading: AtomicBool,
-    /// One of the levels above. It only rises. Written by the thread that interrupts or aborts, read by
-    /// the reader and by writers.
+    /// One of the levels above, which is never lowered. Written by the thread that interrupts or aborts, and
+    /// read by the reader and by writers.
     level: AtomicU8,
-    /// The place where writers wait for room. Most transports never need it. Made by the first writer that waits.
+    /// The place where writers wait for room. Most transports never need it. The first writer that waits
+    /// creates it.
     readiness: OnceLock<Arc<Readiness>>,
 }
 
 impl Interrupt {
-    /// Calls `read`, which may wait. Returns `None` after an interrupt.
+    /// Calls `read`, which may wait. After an interrupt, does not call it and returns `None`.
     pub(crate) fn unless_interrupted<T>(&self, read: impl FnOnce() -> T) -> Option<T> {
         self.reading.store(true, Ordering::SeqCst);
         let result = (self.level.load(Ordering::SeqCst) == NONE).then(read);
@@ -233,27 +234,27 @@ impl Interrupt {
         result
     }
 
-    /// Returns whether the reader may wait.
+    /// Returns `true` if the reader may be waiting.
     pub(crate) fn is_reading(&self) -> bool {
         self.reading.load(Ordering::SeqCst)
     }
 
-    /// Ends every wait for room, now and later, and keeps later reads from waiting. Returns `true` if
-    /// the reader may wait already: then the caller has to end that wait.
+    /// Ends every wait for room, now and later, and prevents later reads from waiting. Returns `true` if the
+    /// reader may already be waiting. The caller must then end that wait.
     pub(crate) fn set(&self) -> bool {
         self.raise(INTERRUPTED);
         self.is_reading()
     }
 
-    /// Ends every wait at the [`Readiness`] for good. The caller has to end the wait of the reader.
+    /// Ends every wait at the [`Readiness`], now and later. The caller must end the wait of the reader.
     pub(crate) fn set_aborted(&self) {
         self.raise(ABORTED);
     }
 
-    /// Returns the place to wait for room, and makes it if there is none yet.
+    /// Returns the place to wait for room, and creates it if it does not exist yet.
     ///
-    /// A new one gets the level that was set before. The fences here and in `raise` are a pair: either
-    /// this sees the level, or `raise` sees the new [`Readiness`].
+    /// A new [`Readiness`] gets the level that was set before. The fences here and in `raise` are a pair.
+    /// Either this function sees the level, or `raise` sees the new [`Readiness`].
     pub(crate) fn readiness(&self, reactor: &Arc<Reactor>) -> &Arc<Readiness> {
         let readiness = self.readiness.get_or_init(|| Readiness::new(Arc::clone(reactor)));
         fence(Ordering::SeqCst);
@@ -296,7 +297,7 @@ fn send_in_pieces(socket: &Socket, data: &[u8]) -> io::Result<usize> {
     for piece in data.chunks(MAX_SEND) {
         match socket.send(piece) {
             Ok(count) => sent += count,
-            // The next call reports this error again.
+            // The next call will return this error again.
             Err(_) if sent > 0 => break,
             Err(error) => return Err(error),
         }
@@ -309,17 +310,17 @@ fn send_in_pieces(socket: &Socket, data: &[u8]) -> io::Result<usize> {
 
 pub(super) fn shutdown(socket: &Socket, how: std::net::Shutdown) {
     if let Err(error) = socket.shutdown(how) {
-        // After a reset from the peer the socket is not connected any more.
+        // After a reset from the peer, the socket is no longer connected.
         if error.kind() != io::ErrorKind::NotConnected {
             debug!("cannot shut down a connection: {error}");
         }
     }
 }
 
-/// Makes a call that waits, once. If a signal interrupts the call, it has found nothing so far.
+/// Makes a call that waits, only once. If a signal interrupts the call, this returns `WouldBlock`.
 ///
-/// The call is not repeated here, because its timeout would start again. Signals that follow each other
-/// closely, such as those of a profiler's timer, would then keep the wait from ever ending.
+/// The call is not repeated here, because its timeout would start again. Frequent signals, such as the
+/// signals of a profiler, could then prevent the wait from ever ending.
 fn once(call: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
     match call() {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(io::ErrorKind::WouldBlock.into()),
@@ -327,7 +328,7 @@ fn once(call: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-/// Repeats a call that does not wait, for as long as signals interrupt it.
+/// Repeats a call that does not wait, until no signal interrupts it.
 pub(super) fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match call() {
@@ -339,8 +340,8 @@ pub(super) fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<u
 
 /// The flags of `send(2)` and `recv(2)`.
 ///
-/// `MSG_NOSIGNAL`: a program with SIGPIPE at its default must survive a peer that has gone. On Apple's
-/// systems `socket2` sets a socket option for that instead.
+/// `MSG_NOSIGNAL` is set because a peer that has disconnected must not end a program that has the default
+/// action of SIGPIPE. On Apple's systems, `socket2` sets a socket option for this instead.
 pub(super) mod flags {
     #[cfg(all(unix, not(target_vendor = "apple")))]
     pub(super) const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
@@ -349,7 +350,7 @@ pub(super) mod flags {
 
     #[cfg(unix)]
     pub(in crate::transport) const NON_BLOCKING: i32 = NO_SIGNAL | libc::MSG_DONTWAIT;
-    /// Windows has no such flag and needs none, because the socket does not block there.
+    /// Windows has no such flag and needs none, because the socket is non-blocking there.
     #[cfg(not(unix))]
     pub(in crate::transport) const NON_BLOCKING: i32 = NO_SIGNAL;
 }

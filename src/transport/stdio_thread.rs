@@ -1,7 +1,7 @@
 //! Standard input and output on Windows, which offers no way to wait for stdin.
 //!
-//! A detached thread reads stdin into a channel. It ends with stdin and is never joined, because nothing
-//! can wake its read.
+//! A detached thread reads stdin into a channel. It ends when stdin ends. It is never joined, because nothing
+//! can interrupt its read.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use crate::reactor::{Reactor, Waited};
 use crate::transport::{Grace, Received, Transport};
 
-/// The chunks of stdin, from the thread that reads it. The thread stays for the life of the process: if
-/// a server ends, the next one gets the chunks that were read for it.
+/// The chunks of stdin, from the thread that reads it. If a server ends, the thread keeps running, and the
+/// next server gets the chunks that were read for the first one.
 static STDIN: Mutex<Option<Receiver<Chunk>>> = Mutex::new(None);
 
 type Chunk = io::Result<Vec<u8>>;
@@ -24,12 +24,12 @@ type Chunk = io::Result<Vec<u8>>;
 /// Standard input and output.
 pub(crate) struct StdioTransport {
     stdin: Receiver<Chunk>,
-    /// The rest of a chunk that was longer than the buffer. Used only by the thread that reads.
+    /// The remaining bytes of a chunk that was longer than the buffer. Used only by the thread that reads.
     rest: Mutex<Vec<u8>>,
     /// Dropped by `interrupt`, which disconnects `interrupted`.
     sender: Mutex<Option<Sender<()>>>,
     interrupted: Receiver<()>,
-    /// Set by `abort`, read by writers.
+    /// Set by `abort`, and read by writers.
     aborted: AtomicBool,
 }
 
@@ -42,7 +42,7 @@ impl StdioTransport {
     }
 }
 
-/// Starts the thread if it is not there yet. If that fails, the next server tries again.
+/// Starts the thread if it does not run yet. If that fails, the next server tries again.
 fn chunks() -> io::Result<Receiver<Chunk>> {
     let mut stdin = STDIN.lock();
     if let Some(chunks) = &*stdin {
@@ -74,7 +74,7 @@ impl Transport for StdioTransport {
         let mut rest = self.rest.lock();
         if rest.is_empty() {
             crossbeam_channel::select! {
-                // A disconnected channel means the end of stdin, which was reported before.
+                // A disconnected channel means the end of stdin, which has already been reported.
                 recv(self.stdin) -> chunk => *rest = chunk.unwrap_or_else(|_| Ok(Vec::new()))?,
                 recv(self.interrupted) -> _ => return Ok(Received::Interrupted),
                 recv(limit.map_or_else(never, after)) -> _ => return Ok(Received::TimedOut),
@@ -98,7 +98,7 @@ impl Transport for StdioTransport {
         Ok(parts.iter().map(|part| part.len()).sum())
     }
 
-    /// Every write may block here, and the system offers no way to ask first.
+    /// Returns `WouldBlock`, because every write may block, and the system offers no way to check first.
     fn try_write(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
         Err(io::ErrorKind::WouldBlock.into())
     }

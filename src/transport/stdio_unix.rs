@@ -1,11 +1,11 @@
 //! Standard input and output on Unix.
 //!
-//! A read waits for the descriptor and a waker together, so a stop takes effect although stdin is idle.
-//! A write does not block in the system call if that can be avoided.
+//! A read waits for the descriptor and a waker together, so a stop takes effect even while stdin is idle. A
+//! write avoids blocking in the system call if possible.
 //!
-//! Both descriptors are shared with other processes, such as the shell or the editor that has started
-//! this one. Therefore `O_NONBLOCK` is never set on them. A read asks first and then reads once, which
-//! cannot block. [`Outlet`] describes the writes.
+//! Both descriptors are shared with other processes, such as the shell or the editor that has started this
+//! process. Therefore `O_NONBLOCK` is never set on them. A read waits until stdin is readable and then reads
+//! once, which does not block. [`Outlet`] describes the writes.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IsTerminal, Read, Write};
@@ -38,7 +38,7 @@ pub(crate) struct StdioTransport {
     outlet: Outlet,
     /// The place where writers wait for room. Only `abort` interrupts them.
     readiness: Arc<Readiness>,
-    /// Set by `abort`, read by writers.
+    /// Set by `abort`, and read by writers.
     aborted: AtomicBool,
 }
 
@@ -46,14 +46,14 @@ struct Inlet {
     stdin: File,
     poll: Poll,
     events: Events,
-    /// A regular file or `/dev/null` cannot be polled, and never blocks.
+    /// `false` for a regular file or `/dev/null`, which cannot be polled and never blocks.
     pollable: bool,
-    /// A terminal gives one line for each read, although more may be there.
+    /// `true` for a terminal, which returns one line per read, even if more lines are available.
     terminal: bool,
-    /// The last read may have left something, which the edge-triggered poll does not report again.
+    /// `true` if the last read may have left bytes, which the edge-triggered poll does not report again.
     more: bool,
     ready: bool,
-    /// The far end is closed: the end of input follows the bytes that are still there.
+    /// `true` if the other end is closed. The end of input follows after the remaining bytes.
     hung_up: bool,
 }
 
@@ -102,7 +102,7 @@ impl Inlet {
             return Ok(Waited::Ready);
         }
         if std::mem::take(&mut self.more) {
-            // A new registration reports the bytes that are there already.
+            // A new registration reports the bytes that are already there.
             let descriptor = self.stdin.as_raw_fd();
             self.poll.registry().reregister(&mut SourceFd(&descriptor), STDIN, Interest::READABLE)?;
         }
@@ -147,7 +147,7 @@ impl Transport for StdioTransport {
             Waited::Ready => match inlet.read(buffer) {
                 Ok(0) => Ok(Received::EndOfInput),
                 Ok(count) => Ok(Received::Bytes(count)),
-                // Another process has read it first, from a description that does not block.
+                // Another process has read the bytes first, and the shared file description is non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::TimedOut),
                 Err(error) => Err(error),
             },
@@ -180,7 +180,7 @@ impl Transport for StdioTransport {
         self.outlet.write(parts)
     }
 
-    /// Returns at once: `write` itself waits, which is good enough for a single client.
+    /// Returns at once, because `write` itself waits. This is good enough for a single client.
     fn wait_writable(&self, _deadline: Instant) -> Waited {
         Waited::Ready
     }
@@ -206,10 +206,12 @@ impl Transport for StdioTransport {
 /// Standard output, and how to write to it without blocking.
 ///
 /// - A socket takes `MSG_DONTWAIT`.
-/// - A pipe or a terminal is opened again through `/proc` on Linux. That gives a description of our
-///   own, on which `O_NONBLOCK` can be set.
-/// - A regular file never blocks. It is not opened again, because it would start at its beginning.
-/// - Anything else blocks. It is asked for room first: a pipe that is writable takes `PIPE_BUF` bytes.
+/// - A pipe or a terminal is opened again through `/proc` on Linux. This creates a separate file description,
+///   on which `O_NONBLOCK` can be set.
+/// - A regular file never blocks. It is not opened again, because the new file description would start at the
+///   beginning of the file.
+/// - Every other descriptor blocks. A write first waits until it is writable. A writable pipe takes
+///   `PIPE_BUF` bytes without blocking.
 struct Outlet {
     stdout: File,
     socket: bool,
@@ -266,7 +268,7 @@ fn reopen(stdout: &File) -> io::Result<File> {
         .open(format!("/proc/self/fd/{}", stdout.as_raw_fd()))
 }
 
-/// Elsewhere such a path is the same description again.
+/// On other systems, opening such a path returns the same file description.
 #[cfg(not(target_os = "linux"))]
 fn reopen(_: &File) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())

@@ -268,7 +268,7 @@ fn a_job_that_moves_its_own_clock_panics_at_once() {
         *heard.lock() = message(panic);
     });
     record.clock.advance(SECOND);
-    assert!(said.lock().contains("a job can't move the clock"), "{}", said.lock());
+    assert!(said.lock().contains("a job cannot move the clock"), "{}", said.lock());
     running.stop().unwrap();
 }
 

@@ -117,9 +117,9 @@ fn a_framed_adapter_has_its_opening_called_first() {
 #[test]
 fn errors_of_frames_say_what_is_wrong() {
     for (error, part) in [
-        (FrameError::TooLong { limit: 70 }, "over the limit of 70 bytes"),
+        (FrameError::TooLong { limit: 70 }, "longer than the framing's limit of 70 bytes"),
         (FrameError::Truncated, "ended within a frame"),
-        (FrameError::TooSlow, "in time"),
+        (FrameError::TooSlow, "took too long"),
         (FrameError::Malformed("no colon".to_owned()), "no colon"),
     ] {
         assert!(error.to_string().contains(part), "{error}");

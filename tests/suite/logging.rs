@@ -177,7 +177,7 @@ fn an_interval_on_a_machine_that_has_stopped_is_no_error() {
     let served = serve(|| Echo);
     records(Level::Info, &served.server.name());
     let said = RECORDS.lock();
-    let about: Vec<_> = said.iter().filter(|record| record.1.contains("for intervals")).collect();
+    let about: Vec<_> = said.iter().filter(|record| record.1.contains("the intervals")).collect();
     assert!(about.is_empty(), "{about:?}");
 }
 

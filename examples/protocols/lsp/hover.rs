@@ -1,10 +1,10 @@
-//! The description of a place in a text.
+//! Describes a position in a text.
 
 use lsp_types::{Hover, HoverContents, MarkupContent, MarkupKind, Position};
 
 use crate::text::{byte_at, lines, range, words};
 
-/// Describes the word at a place by its number and its lines, or any other character by its code.
+/// Describes the word at a position by how often and where it occurs, or any other character by its code.
 pub(crate) fn hover(text: &str, position: Position) -> Option<Hover> {
     let number = usize::try_from(position.line).ok()?;
     let line = lines(text).nth(number)?;

@@ -1,4 +1,4 @@
-//! The details in a text that are easily overlooked.
+//! Finds details in a text that are easily overlooked.
 
 use lsp_types::{Diagnostic, DiagnosticSeverity};
 
@@ -40,7 +40,7 @@ fn lint_line(number: usize, line: &str) -> Vec<Diagnostic> {
     found
 }
 
-/// Returns the reason why a text with this character may differ from its looks (CVE-2021-42574, «Trojan
+/// Returns the reason why a text with this character may not be what it looks like (CVE-2021-42574, «Trojan
 /// Source»).
 fn disguise(character: char) -> Option<&'static str> {
     match character {

@@ -1,6 +1,6 @@
 //! A language server for plain text. It marks details that are easily overlooked: notes of work to do,
-//! conflict markers, blanks at line ends, and characters that hide or reorder others. On hovering it
-//! names the character under the pointer, or counts the word there.
+//! conflict markers, blanks at line ends, and characters that are invisible or reorder text. If the pointer
+//! hovers over a word, it counts the word. For any other character, it shows the code.
 //!
 //! Run it:      your editor starts cargo run -q -p protocol-examples --example lsp
 //!              or, for many editors: cargo run -p protocol-examples --example lsp -- --tcp localhost:9257
@@ -38,8 +38,8 @@ fn main() -> Result<ExitCode> {
     }
 }
 
-/// Serves the program that started it, and ends with it. The status is 1 if that client did not ask for a
-/// shutdown first.
+/// Serves the program that started it, until that program ends the conversation. The exit status is 1 if the
+/// client did not request a shutdown first.
 fn stdio() -> Result<ExitCode> {
     let failed = Arc::new(AtomicBool::new(false));
     let report = Arc::clone(&failed);
@@ -53,7 +53,8 @@ fn stdio() -> Result<ExitCode> {
     Ok(if failed.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Serves any number of clients. Each has its own documents, and `exit` closes its own connection only.
+/// Serves any number of clients. Each client has its own documents, and its `exit` closes only its own
+/// connection.
 fn tcp(address: String) -> Result<ExitCode> {
     Backport::run(|machine| {
         let server =

@@ -1,5 +1,5 @@
-//! One client of the language server: JSON-RPC, and the order of a session. The specification 3.17 has
-//! both under «Base Protocol» and «Server lifecycle».
+//! One client of the language server: JSON-RPC, and the order of messages in a session. Both are in the
+//! specification 3.17 under «Base Protocol» and «Server lifecycle».
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +43,7 @@ pub(crate) struct Server {
     stage: Stage,
     /// The texts that the editor has open, by URI.
     texts: HashMap<String, String>,
-    /// Set if the client ends and did not ask for a shutdown before.
+    /// Set if the client ends without a request for a shutdown.
     failed: Arc<AtomicBool>,
 }
 
@@ -61,7 +61,7 @@ impl Adapter for Server {
                 reply(client, id.clone(), answer)
             }
             (Some(Value::String(method)), None) => self.notification(client, method, params),
-            // This is an answer. The server asks nothing, so it ignores it.
+            // This is a response. The server sends no requests, so it ignores responses.
             (None, Some(_)) if message.get("result").or(message.get("error")).is_some() => Ok(()),
             _ => reply(client, Value::Null, Err((INVALID_REQUEST, "this is no message".to_owned()))),
         }
@@ -101,8 +101,8 @@ impl Server {
         }
     }
 
-    /// Handles a notification, which is never answered. Unknown notifications are ignored, and those that
-    /// come out of turn. `$/cancelRequest` is one of them, because each request is answered at once.
+    /// Handles a notification, which is never answered. Notifications that are unknown or come at the wrong
+    /// time are ignored. `$/cancelRequest` is also ignored, because each request is answered at once.
     fn notification(&mut self, client: &Client, method: &str, params: Value) -> Result {
         match (self.stage, method) {
             (_, Exit::METHOD) => client.close(),
@@ -114,7 +114,7 @@ impl Server {
             (Stage::Initialized, DidChangeTextDocument::METHOD) => {
                 let Some(changed) = read::<DidChangeTextDocument>(params) else { return Ok(()) };
                 let document = changed.text_document;
-                // Each change is the whole text, as the capabilities ask for. The last one counts.
+                // Each change has the whole text, as the capabilities require. The last change counts.
                 if let Some(change) = changed.content_changes.into_iter().last() {
                     self.check(client, document.uri, Some(document.version), change.text)?;
                 }
@@ -154,7 +154,7 @@ fn capabilities() -> InitializeResult {
     }
 }
 
-/// Returns the parameters of a notification. If they do not fit it, logs that and returns `None`.
+/// Returns the parameters of a notification. If they are not valid, logs this and returns `None`.
 fn read<N: Notification>(params: Value) -> Option<N::Params> {
     serde_json::from_value(params)
         .inspect_err(|error| log::warn!("{} ignored: {}", N::METHOD, error.to_string().escape_debug()))

@@ -1,4 +1,4 @@
-//! Lines, and positions in them. The protocol counts in units of UTF-16 (specification 3.17, «Text
+//! Lines of a text, and positions in lines. The protocol counts in units of UTF-16 (specification 3.17, «Text
 //! Documents» and «Position»).
 
 use lsp_types::{Position, Range};
@@ -8,14 +8,14 @@ pub(crate) fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
 }
 
-/// Returns the range of `bytes` in the line of that number.
+/// Returns the range of `bytes` in the line with this number.
 pub(crate) fn range(number: usize, line: &str, bytes: std::ops::Range<usize>) -> Range {
     let position = |byte| Position::new(to_u32(number), to_u32(line[..byte].encode_utf16().count()));
     Range::new(position(bytes.start), position(bytes.end))
 }
 
-/// Returns the first byte of the character that is `units` from the start of the line. In a shorter line
-/// that is the end of the line. A position within a character counts as its start.
+/// Returns the first byte of the character that is `units` from the start of the line. If the line is
+/// shorter, returns its end. A position within a character counts as the start of the character.
 pub(crate) fn byte_at(line: &str, units: u32) -> usize {
     let mut seen = 0;
     for (byte, character) in line.char_indices() {

@@ -1,7 +1,8 @@
-//! Listeners: an acceptor accepts connections from one.
+//! Listeners: the sources of connections for acceptors.
 //!
 //! - [`tcp`] binds addresses and sets the options of TCP.
-//! - [`socket`] is a listening socket on which a thread can wait and can be interrupted.
+//! - [`socket`] is a listening socket. A thread can wait for connections on it, and the wait can be
+//!   interrupted.
 
 pub(crate) mod socket;
 pub(crate) mod tcp;
@@ -18,7 +19,7 @@ pub(crate) trait Listener: Send + 'static {
     /// Returns a function that ends the running call of `accept` and all later ones.
     fn interrupter(&self) -> Box<dyn FnOnce() + Send>;
 
-    /// Waits for a connection and takes it from the queue. Fails with any error after an interrupt.
+    /// Waits for a connection and takes it from the queue. After an interrupt, fails with some error.
     fn accept(&mut self) -> io::Result<Accepted<Self::Socket>>;
 }
 

@@ -1,11 +1,12 @@
-//! A listening socket on which a thread can wait, and can be interrupted.
+//! A listening socket. A thread can wait for connections on it, and the wait can be interrupted.
 //!
-//! On Linux the thread blocks in `accept4` itself, which is one system call for each connection. A shutdown
-//! of the socket ends that wait (`accept(2)` fails with EINVAL then) and refuses new connections at once.
+//! On Linux the thread blocks in `accept4` itself, so a connection costs one system call. Shutting down the
+//! socket ends the wait, because `accept(2)` then fails with EINVAL. It also makes the kernel refuse new
+//! connections at once.
 //!
-//! A socket that another process may share must not be shut down, because that would end it there, too. On
-//! other systems the shutdown does not wake the thread. In both cases the thread waits for the socket and a
-//! waker together.
+//! A socket that another process may share must not be shut down, because the other process could then no
+//! longer accept. On other systems, shutting down the socket does not wake the thread. In both cases the
+//! thread waits for the socket and a waker together.
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,7 +32,7 @@ pub(crate) struct Polled {
 }
 
 impl ListenSocket {
-    /// Takes a socket that belongs to this process alone.
+    /// Takes a socket that only this process has.
     pub(crate) fn own(socket: Socket) -> io::Result<ListenSocket> {
         #[cfg(target_os = "linux")]
         return Ok(ListenSocket::Blocking(Arc::new(socket)));
@@ -54,7 +55,7 @@ impl ListenSocket {
         match self {
             #[cfg(target_os = "linux")]
             ListenSocket::Blocking(socket) => {
-                // The socket closes with the acceptor, however long this function is kept.
+                // The socket closes with the acceptor, even if this function is kept for longer.
                 let socket = Arc::downgrade(socket);
                 Box::new(move || {
                     if let Some(Err(error)) = socket.upgrade().map(|it| it.shutdown(std::net::Shutdown::Both))
@@ -74,7 +75,7 @@ impl ListenSocket {
         }
     }
 
-    /// Waits for a connection. Fails with any error after an interrupt.
+    /// Waits for a connection. After an interrupt, fails with some error.
     pub(crate) fn accept(&mut self) -> io::Result<(Socket, SocketAddr)> {
         match self {
             #[cfg(target_os = "linux")]
@@ -99,7 +100,8 @@ impl Polled {
     }
 }
 
-/// On Unix, one `accept4` gives a blocking socket. mio's own accept would give a non-blocking one.
+/// On Unix, a single `accept4` returns a blocking socket. The `accept` of mio would return a non-blocking
+/// socket.
 #[cfg(unix)]
 mod platform {
     use std::io;
@@ -127,13 +129,13 @@ mod platform {
 
     pub(super) fn accept(socket: &Socket) -> io::Result<(Socket, SocketAddr)> {
         let (socket, peer) = socket.accept()?;
-        // On some systems a peer that has already gone has no address.
+        // On some systems a peer that has already disconnected has no address.
         let peer = peer.as_socket().ok_or(io::ErrorKind::ConnectionAborted)?;
         Ok((socket, peer))
     }
 }
 
-/// On Windows, mio reports the next connection only after its own accept has found none.
+/// On Windows, mio reports the next connection only after mio's own `accept` has found none.
 #[cfg(not(unix))]
 mod platform {
     use std::io;

@@ -1,4 +1,5 @@
-//! Binds and accepts TCP: every address that a name resolves to, on one port.
+//! Binds TCP listeners and accepts from them. A name can resolve to several addresses, which get the same
+//! port.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener as StdListener};
@@ -13,7 +14,7 @@ use crate::server::listener::socket::ListenSocket;
 use crate::server::listener::{Accepted, Listener};
 use crate::transport::socket::set_wait_slice;
 
-/// The options of a listener, which the sockets that it accepts get, too.
+/// The options of a listener and of the sockets that it accepts.
 #[derive(Clone, Debug)]
 pub(crate) struct TcpOptions {
     pub(crate) nodelay: bool,
@@ -38,7 +39,7 @@ impl TcpOptions {
         socket.set_tcp_nodelay(self.nodelay)?;
         if let Some(time) = self.keepalive {
             let keepalive = TcpKeepalive::new().with_time(time);
-            // OpenBSD has only the time, for the whole system.
+            // On OpenBSD the times are settings of the whole system.
             #[cfg(not(target_os = "openbsd"))]
             let keepalive = keepalive.with_interval(time.min(Duration::from_secs(15)));
             socket
@@ -49,7 +50,7 @@ impl TcpOptions {
     }
 }
 
-/// A bound, listening socket.
+/// A bound TCP socket that listens.
 pub(crate) struct TcpListener {
     socket: ListenSocket,
     local: SocketAddr,
@@ -57,11 +58,12 @@ pub(crate) struct TcpListener {
     options: Option<TcpOptions>,
 }
 
-/// Listens on every address, on one port. If the first port is 0, the system chooses it.
+/// Listens on every address, with the same port. If the port of the first address is 0, the system chooses
+/// the port.
 ///
 /// An address that this computer does not have is left out with a warning, unless it is the only one.
 pub(crate) fn bind(addresses: &[SocketAddr], options: &TcpOptions) -> io::Result<Vec<TcpListener>> {
-    /// Another process may hold the port that the system has chosen for the first address.
+    /// How often to try again if another process uses the chosen port on another address.
     const TRIES: usize = 16;
     let mut tries = 0;
     loop {
@@ -105,7 +107,7 @@ fn bind_once(addresses: &[SocketAddr], options: &TcpOptions) -> io::Result<Vec<T
     Ok(bound)
 }
 
-/// Returns whether this computer has no such address, or none of its family.
+/// Returns `true` if this computer does not have such an address, or no address of that family.
 fn is_missing(error: &io::Error) -> bool {
     #[cfg(unix)]
     const AFNOSUPPORT: i32 = libc::EAFNOSUPPORT;
@@ -117,7 +119,7 @@ fn is_missing(error: &io::Error) -> bool {
 fn listen(address: SocketAddr, alone: bool, options: &TcpOptions) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        // `[::]` alone serves both families. Beside `0.0.0.0`, each of the two serves its own.
+        // `[::]` alone serves both families. Together with `0.0.0.0`, each of the two serves its own family.
         let dual = alone && address.ip() == Ipv6Addr::UNSPECIFIED;
         socket.set_only_v6(!dual)?;
     }
@@ -130,7 +132,7 @@ fn listen(address: SocketAddr, alone: bool, options: &TcpOptions) -> io::Result<
     if options.reuse_port {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "this platform has no reuse_port"));
     }
-    // Set before it listens, so that the first connection has the options, too.
+    // Set before the socket listens, so that the first connection also gets the options.
     options.apply(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
@@ -140,11 +142,12 @@ fn listen(address: SocketAddr, alone: bool, options: &TcpOptions) -> io::Result<
 }
 
 impl TcpListener {
-    /// Takes a listener that was bound elsewhere. Another process may hold it, too, so it is only made
-    /// non-blocking. It may have a queue already, and the sockets there would not inherit options set now.
+    /// Takes a listener that was bound elsewhere. Another process may share it, so it is only made
+    /// non-blocking. Connections may already wait in its queue, and would not inherit options that are set
+    /// now.
     pub(crate) fn shared(listener: StdListener, options: &TcpOptions) -> io::Result<TcpListener> {
         let domain = Domain::for_address(listener.local_addr()?);
-        // An option that the system refuses is an error here, instead of one for each client.
+        // If the system refuses an option, this fails here once, instead of later for each client.
         options.apply(&Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?)?;
         TcpListener::new(listener.into(), Some(options.clone()), ListenSocket::shared)
     }
@@ -165,7 +168,7 @@ impl TcpListener {
 
     /// Prepares an accepted socket for its transport and returns its local address.
     fn ready(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        // On Linux an accepted socket blocks, whether or not its listener does (`accept(2)`).
+        // On Linux an accepted socket is blocking, even if its listener is not (`accept(2)`).
         #[cfg(not(target_os = "linux"))]
         socket.set_nonblocking(false)?;
         if let Some(options) = &self.options {
@@ -192,13 +195,14 @@ impl Listener for TcpListener {
     }
 }
 
-/// Turns an error of an accepted socket into ECONNABORTED, because it must not pass for an error of the
-/// listener. The peer has already gone, which macOS reports with EINVAL for socket options.
+/// Turns an error of an accepted socket into ECONNABORTED, because it must not look like an error of the
+/// listener. The cause is that the peer has already disconnected. macOS reports this with EINVAL when socket
+/// options are set.
 fn died(error: io::Error) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, error)
 }
 
-/// Returns an IPv4 address of a dual-stack listener as IPv4.
+/// Returns an IPv4 address in IPv4 form, even if a dual-stack listener has reported it in IPv6 form.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
