@@ -50,7 +50,7 @@ impl Entry {
 /// The locks are from `std`. `parking_lot` has a list of waiting threads, which a forked process would
 /// inherit. A program may prepare its machine first and then fork to become a daemon.
 pub(crate) struct LogThread {
-    state: Mutex<State>,
+    state: Mutex<LogState>,
     /// Signalled after each change. The thread waits here for a record, and a flush waits here for the
     /// thread.
     changed: Condvar,
@@ -62,7 +62,7 @@ pub(crate) struct LogThread {
 
 /// Written by every thread that logs or flushes, and by the log thread.
 #[derive(Default)]
-struct State {
+struct LogState {
     entries: VecDeque<Entry>,
     /// The size of `entries`, in bytes.
     size: usize,
@@ -94,15 +94,16 @@ impl LogThread {
         }
         let mut state = self.lock();
         state.put(entry);
-        if mem::replace(&mut state.active, true) {
-            drop(state);
+        let active = mem::replace(&mut state.active, true);
+        drop(state);
+        if active {
             self.changed.notify_all();
             return;
         }
         // The thread is never joined, because the logger's thread-local destructors may block at its end.
         let thread = Builder::new().name("backport-log".to_owned());
         if thread.spawn(|| self.run(self.lock(), self.idle)).is_err() {
-            self.run(state, Duration::ZERO);
+            self.run(self.lock(), Duration::ZERO);
             IN_LOGGER.set(false);
         }
     }
@@ -129,7 +130,7 @@ impl LogThread {
     }
 
     /// Passes records to the logger until no record has come for `idle`.
-    fn run<'a>(&'a self, mut state: MutexGuard<'a, State>, idle: Duration) {
+    fn run<'a>(&'a self, mut state: MutexGuard<'a, LogState>, idle: Duration) {
         IN_LOGGER.set(true);
         loop {
             while let Some(entry) = state.take() {
@@ -142,7 +143,7 @@ impl LogThread {
                 state.done += 1;
                 self.changed.notify_all();
             }
-            let waits = |state: &mut State| state.unfinished() == 0 && !state.end_when_empty;
+            let waits = |state: &mut LogState| state.unfinished() == 0 && !state.end_when_empty;
             let woken = self.changed.wait_timeout_while(state, idle, waits);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
             if state.unfinished() == 0 {
@@ -158,18 +159,18 @@ impl LogThread {
 
     /// Locks the state. In a forked process, the state is first replaced by a new one. The forked process has
     /// none of its parent's threads, and the parent logs the records that are in the queue.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LogState> {
         // No code that holds this lock panics.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let process = process::id();
         if state.process != process {
-            *state = State { process, ..State::default() };
+            *state = LogState { process, ..LogState::default() };
         }
         state
     }
 }
 
-impl State {
+impl LogState {
     fn put(&mut self, entry: Entry) {
         // An empty queue accepts even a record that is larger than the limit.
         let fits = self.entries.is_empty() || self.size + entry.size() <= ROOM;
@@ -223,7 +224,7 @@ mod tests {
         entry(format!("{number:0>1000}"))
     }
 
-    fn assert_warning(state: &mut State, count: usize) {
+    fn assert_warning(state: &mut LogState, count: usize) {
         let warning = state.take().unwrap();
         assert_eq!(warning.level, log::Level::Warn);
         assert_eq!(warning.text, format!("{count} log records dropped: the logger is too slow"));
@@ -231,7 +232,7 @@ mod tests {
 
     #[test]
     fn records_that_do_not_fit_are_dropped_and_counted_in_their_place() {
-        let mut state = State::default();
+        let mut state = LogState::default();
         let fit = ROOM / numbered(0).size();
         (0..fit + 10).for_each(|number| state.put(numbered(number)));
         (0..fit).for_each(|number| assert_eq!(state.take(), Some(numbered(number))));
