@@ -62,11 +62,13 @@ struct Deferred {
 thread_local! {
     /// Set as the first action of a thread. Most systems drop thread-locals in the reverse order of their
     /// first use in the thread, so this is the last one there.
+    #[allow(clippy::missing_const_for_thread_local, reason = "it is const, but the lint is wrong on Windows")]
     static FIRST: RefCell<Option<Relay>> = const { RefCell::new(None) };
     /// The guard of a thread whose thread-locals are dropped. Set by the drop of `FIRST`.
     ///
     /// `windows-gnu` drops thread-locals in rounds, and those that the process has used last come first in
     /// each. This one is used after `FIRST`, so it is dropped in a later round than all the others.
+    #[allow(clippy::missing_const_for_thread_local, reason = "it is const, but the lint is wrong on Windows")]
     static LAST: RefCell<Option<End>> = const { RefCell::new(None) };
 }
 
