@@ -63,7 +63,7 @@ pub(crate) fn run(options: &Options) -> io::Result<Vec<String>> {
     }
 
     servers.stop().map_err(io::Error::other)?;
-    let after = Figures::now()?;
+    let after = after_the_stop(before)?;
     if (after.descriptors, after.threads) != (before.descriptors, before.threads) {
         faults.push(format!("left by the machine: {after}; before it: {before}"));
     }
@@ -114,6 +114,20 @@ fn load(servers: &Servers, options: &Options, tell: bool, faults: &mut Vec<Strin
         faults.push("the clients have seen faults, see above".to_owned());
     }
     Ok(())
+}
+
+/// Returns the figures after the stop. The log thread is not joined, since a logger may block its end, so it gets
+/// a moment to leave.
+fn after_the_stop(before: Figures) -> io::Result<Figures> {
+    let end = Instant::now() + Duration::from_secs(2);
+    loop {
+        let after = Figures::now()?;
+        let same = (after.descriptors, after.threads) == (before.descriptors, before.threads);
+        if same || Instant::now() >= end {
+            return Ok(after);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Waits until no client is left and the figures stay the same.
