@@ -99,6 +99,8 @@ mod transport;
 pub use crate::adapter::{receiving, Adapter};
 pub use crate::backport::Backport;
 pub use crate::client::cork::Corked;
+pub use crate::client::group::Group;
+pub use crate::client::hold::Hold;
 pub use crate::client::id::ClientId;
 pub use crate::client::Client;
 pub use crate::closing::Closing;

@@ -81,7 +81,7 @@ impl Limits {
 }
 
 /// Returns a duration in microseconds, but at most a year, which is safe to add to a clock.
-fn micros(limit: Duration) -> u64 {
+pub(crate) fn micros(limit: Duration) -> u64 {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     u64::try_from(limit.min(YEAR).as_micros()).unwrap_or(NONE - 1)
 }

@@ -16,6 +16,8 @@ use crate::logging::warn;
 use crate::reactor::Flush;
 use crate::transport::Transport;
 
+/// The most bytes that are sent while the lock is held.
+const MOST_AT_ONCE: usize = 256 * 1024;
 /// If the buffer of an empty backlog is larger than this, it is freed.
 const KEPT_BACKLOG: usize = 4 * 1024;
 
@@ -28,10 +30,11 @@ impl Client {
     /// # Errors
     /// Returns a [`std::io::Error`]:
     ///
-    /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the connection has ended or is being closed.
+    /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the client is [closed](Client::is_closed).
     /// - [`WouldBlock`](io::ErrorKind::WouldBlock) if the backlog would exceed the server's
     ///   [limit](crate::TcpServer::max_backlog). Then the connection ends
-    ///   ([`TooSlow`](Closing::TooSlow)), and the backlog is dropped.
+    ///   ([`TooSlow`](Closing::TooSlow)), and the backlog is dropped. If one record is longer than the limit,
+    ///   the message says so.
     /// - The error of the operating system if the connection was lost.
     pub fn post(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
         self.shared.post(data.as_ref())
@@ -60,6 +63,7 @@ impl ClientShared {
         if state.corks > 0 && !state.writer_active && state.backlog.len() + rest.len() > CORK_LIMIT {
             // Until the cork drops, no other thread sends the backlog, however fast the peer reads.
             let transport = Arc::clone(state.writable()?);
+            // One part is enough, because each record under the cork sends one.
             if let Err(error) = state.send_backlog(&*transport) {
                 return Err(self.lose(state, error));
             }
@@ -68,7 +72,12 @@ impl ClientShared {
         if state.posted() + rest.len() > limit {
             drop(state);
             self.end(Closing::TooSlow, true);
-            let message = format!("the backlog is over its limit of {limit} bytes (max_backlog)");
+            let message = if data.len() > limit {
+                let length = data.len();
+                format!("one record of {length} bytes is over the limit of {limit} bytes (max_backlog)")
+            } else {
+                format!("the backlog is over its limit of {limit} bytes (max_backlog)")
+            };
             return Err(io::Error::new(io::ErrorKind::WouldBlock, message));
         }
         state.backlog.extend(rest);
@@ -100,7 +109,7 @@ impl ClientShared {
     fn flush_blocking(self: &Arc<Self>) {
         let mut state = self.state.lock();
         state.flush_requested = false;
-        if !state.backlog.is_empty() && state.writable().is_ok() {
+        if !state.backlog.is_empty() && !state.is_closing() {
             // An error has already ended the connection, and no caller waits for this result.
             drop(self.send(state, &mut []));
         }
@@ -109,33 +118,60 @@ impl ClientShared {
 
 impl Flush for ClientShared {
     fn flush(&self) {
-        let mut guard = self.state.lock();
-        let state = &mut *guard;
-        // The active writer or the last cork sends the backlog, and requests a flush for the rest.
-        if state.writer_active || state.corks > 0 || state.is_aborted() {
-            state.flush_requested = false;
-            return;
-        }
-        let Some(transport) = state.transport.clone() else { return };
-        match state.send_backlog(&*transport) {
-            Ok(all) => state.flush_requested = !all,
-            Err(error) => drop(self.lose(guard, error)),
+        loop {
+            let mut guard = self.state.lock();
+            let state = &mut *guard;
+            // The active writer or the last cork sends the backlog, and requests a flush for the rest.
+            if state.writer_active || state.corks > 0 || state.is_aborted() {
+                state.flush_requested = false;
+                return;
+            }
+            let Some(transport) = state.transport.clone() else { return };
+            match state.send_backlog(&*transport) {
+                Ok(Sent::All) => {
+                    state.flush_requested = false;
+                    state.end_output_if_sent();
+                    return;
+                }
+                Ok(Sent::NoRoom) => {
+                    state.flush_requested = true;
+                    return;
+                }
+                // The lock is released for other threads.
+                Ok(Sent::Part) => {}
+                Err(error) => return drop(self.lose(guard, error)),
+            }
         }
     }
 }
 
+/// What has become of a backlog.
+enum Sent {
+    All,
+    /// There is no more room. The reactor reports when there is room again.
+    NoRoom,
+    /// There may be room for more.
+    Part,
+}
+
 impl ClientState {
-    /// Sends as much of the backlog as there is room for. Returns `true` if that was all. Otherwise the
-    /// reactor reports when there is room again.
-    fn send_backlog(&mut self, transport: &dyn Transport) -> io::Result<bool> {
+    /// Sends a part of the backlog, or all of it.
+    fn send_backlog(&mut self, transport: &dyn Transport) -> io::Result<Sent> {
+        let mut left = MOST_AT_ONCE;
         while !self.backlog.is_empty() {
+            if left == 0 {
+                return Ok(Sent::Part);
+            }
             let (first, second) = self.backlog.as_slices();
+            let first = &first[..first.len().min(left)];
+            let second = &second[..second.len().min(left - first.len())];
             match transport.try_write(&[IoSlice::new(first), IoSlice::new(second)]) {
                 Ok(count) => {
                     self.bytes_out += count as u64;
                     self.backlog.drain(..count);
+                    left -= count;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::NoRoom),
                 Err(error) => return Err(error),
             }
         }
@@ -143,7 +179,7 @@ impl ClientState {
         if self.backlog.capacity() > KEPT_BACKLOG {
             self.backlog = VecDeque::new();
         }
-        Ok(true)
+        Ok(Sent::All)
     }
 }
 
@@ -152,7 +188,6 @@ mod tests {
     use super::*;
     use crate::client::id::ClientId;
     use crate::client::state::ClientContext;
-    use crate::limits::Limits;
     use crate::remote::Remote;
     use crate::threads::Threads;
     use crate::transport::memory::{MemoryTransport, Pipe};
@@ -162,7 +197,7 @@ mod tests {
         let outward = Pipe::new(1000);
         let transport =
             MemoryTransport { inward: Pipe::new(1), outward: Arc::clone(&outward), flush: Arc::default() };
-        let context = ClientContext { limits: Arc::new(Limits::default()), threads: Threads::new() };
+        let context = ClientContext::for_tests(Threads::new());
         let shared = Arc::new(ClientShared::new(
             ClientId::next(),
             Remote::Memory,

@@ -1,35 +1,58 @@
 //! How a connection ends.
 //!
-//! 1. [`end`](ClientShared::end) asks the connection to end, because of a call of the user, a stop or a
-//!    failure. The first reason counts. A conversation can also end without such a request.
-//! 2. [`begin_closing`](ClientShared::begin_closing) determines the reason. From then on, only the session
-//!    may write.
+//! 1. [`end`](ClientShared::end) asks the connection to end, because of a call of the user or a failure.
+//!    [`stop`](ClientShared::stop) does the same for a stop, which leaves the output open. The first reason
+//!    counts. A conversation can also end without such a request.
+//! 2. [`begin_closing`](ClientShared::begin_closing) waits until no hold is left, and determines the reason.
+//!    From then on, only the session may write.
 //! 3. The session calls the adapter's `closing`.
 //! 4. [`finish_closing`](ClientShared::finish_closing) delivers the output and drops the transport.
 
-use std::io;
-use std::time::Instant;
+use std::mem;
+use std::time::{Duration, Instant};
 
-use crate::client::state::{ClientShared, Output, LINGER_QUIET, LINGER_TOTAL};
+use crate::catch_panic::catch_panic;
+use crate::client::linger::{Undelivered, LINGER_QUIET, LINGER_TOTAL};
+use crate::client::reason::classify;
+use crate::client::state::{Calls, ClientShared, ClientState, Guard, HalfClose, Output};
 use crate::client::Client;
 use crate::closing::Closing;
-use crate::error::{is_peer_gone, BoxError};
-use crate::logging::debug;
+use crate::error::BoxError;
+use crate::logging::{error, Escaped};
 use crate::sync::atomic::Ordering;
 use crate::sync::thread;
-use crate::transport::{Grace, Linger};
+use crate::transport::{Grace, Linger, Lingered};
+
+/// A time that is longer than any connection lasts. It is safe to add to the clock.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Client {
     /// Closes the connection gracefully. Returns at once. A second call does nothing.
     ///
     /// It may be called from any thread and any callback. Output that was written before is delivered to a
-    /// peer that keeps reading.
+    /// peer that keeps reading. The delivery ends if the peer takes nothing for one second, and in any case
+    /// five seconds after `closing`.
     ///
     /// After `close` has returned, no further [`receiving`](crate::Adapter::receiving) starts, but a call
-    /// that is already running finishes. Then [`closing`](crate::Adapter::closing) is called, which may still
-    /// write.
+    /// that is already running finishes. Its writes fail with [`BrokenPipe`](std::io::ErrorKind::BrokenPipe). Then
+    /// [`closing`](crate::Adapter::closing) is called, which may still write.
     pub fn close(&self) {
         self.shared.end(Closing::ByServer, false);
+    }
+
+    /// Ends the output after everything that was written, and leaves the input open. Returns at once. A
+    /// second call does nothing.
+    ///
+    /// The peer reads what was written and then the end of the stream, and can still send. From now on,
+    /// writes fail with [`BrokenPipe`](std::io::ErrorKind::BrokenPipe), also in
+    /// [`closing`](crate::Adapter::closing). Input is received as before.
+    pub fn close_write(&self) {
+        let mut state = self.shared.state.lock();
+        if !state.is_closing() && state.half_close == HalfClose::No {
+            state.half_close = HalfClose::Asked;
+            self.shared.output_ended.store(true, Ordering::Release);
+            state.end_output_if_sent();
+        }
     }
 
     /// Ends the connection at once and drops pending output. Returns at once.
@@ -40,10 +63,43 @@ impl Client {
         self.shared.end(Closing::ByServer, true);
     }
 
-    /// Returns `true` if the connection has ended or was asked to end. From then on, writes are refused.
+    /// Returns `true` if writes are refused: the connection has ended, [`close`](Client::close) or
+    /// [`close_write`](Client::close_write) was called, or `closing` has begun.
+    ///
+    /// A stop does not refuse writes. [`is_stopping`](Client::is_stopping) notices a stop.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared.is_output_ended()
+    }
+
+    /// Returns `true` if the connection was asked to end, by a close, by a stop, by a timeout or by a failure.
+    ///
+    /// A [`serving`](crate::Adapter::serving) that writes for a long time without reading should check this
+    /// between two writes, and return. Otherwise a stop waits for it until the drain timeout.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.shared.is_stopping()
+    }
+
+    /// Calls `f` once when the connection ends, before [`closing`](crate::Adapter::closing).
+    ///
+    /// Use it to wake a callback that waits for something other than this client, for example by shutting
+    /// down the socket of another server. `f` runs on the thread that ends the connection. This is the thread
+    /// that calls [`close`](Client::close) or [`abort`](Client::abort), the thread in
+    /// [`Machine::run`](crate::Machine::run) at a stop, or the client's own thread. `f` must not block.
+    ///
+    /// If the connection is already ending, `f` runs at once on the calling thread. Several functions run in
+    /// the order of the calls. A panic in `f` is logged.
+    pub fn on_close(&self, f: impl FnOnce() + Send + 'static) {
+        {
+            let mut state = self.shared.state.lock();
+            let ended = self.shared.is_input_ended() || state.is_closing() || state.transport.is_none();
+            if !ended {
+                state.on_close.push(Box::new(f));
+                return;
+            }
+        }
+        call(Box::new(f));
     }
 
     /// Asks the connection to end gracefully for `reason`.
@@ -55,17 +111,22 @@ impl Client {
     pub(crate) fn end_now(&self, reason: Closing) {
         self.shared.end(reason, true);
     }
+
+    /// Asks the connection to end because of a stop.
+    pub(crate) fn stop(&self) {
+        self.shared.stop();
+    }
 }
 
 impl ClientShared {
     /// Asks the connection to end. The first reason counts. With `abort`, accepted output is dropped.
     /// Never blocks.
     pub(crate) fn end(&self, reason: Closing, abort: bool) {
-        let (transport, grace) = {
+        let (transport, grace, calls) = {
             let mut state = self.state.lock();
-            if !state.is_ending() {
+            if !state.is_closing() {
                 state.output = Output::Refused;
-                state.reason = Some(reason);
+                state.reason.get_or_insert(reason);
                 self.refuse_more();
             } else if !abort || state.is_aborted() {
                 return;
@@ -74,12 +135,7 @@ impl ClientShared {
                 state.output = Output::Aborted;
                 state.drop_backlog();
             }
-            let grace = match (state.is_settled(), state.may_be_untaken()) {
-                (false, _) => Grace::Give,
-                (true, true) => Grace::IfUntaken,
-                (true, false) => Grace::Skip,
-            };
-            (state.transport.clone(), grace)
+            (state.transport.clone(), state.grace(), state.take_calls())
         };
         self.changed.notify_all();
         if let Some(transport) = transport {
@@ -89,32 +145,76 @@ impl ClientShared {
                 transport.interrupt(grace);
             }
         }
+        self.call(calls);
+    }
+
+    /// Asks the connection to end because of a stop. The input ends, and the output stays open until
+    /// `closing` begins. If a hold exists, this takes effect when the last hold is dropped. Never blocks.
+    pub(crate) fn stop(&self) {
+        let mut state = self.state.lock();
+        state.by_stop = true;
+        self.stopping.store(true, Ordering::Release);
+        self.stop_unless_held(state, true);
+    }
+
+    /// Ends the input for a stop, unless a hold exists. `asked` is `true` if the stop is asked for now, and
+    /// `false` if it may have been asked for before.
+    pub(super) fn stop_unless_held(&self, mut state: Guard<'_>, asked: bool) {
+        // After the conversation, only the output of `closing` is left.
+        if state.talked || state.is_closing() || state.reason.is_some() || !(asked || state.stop_pending) {
+            return;
+        }
+        state.stop_pending = state.holds > 0;
+        if state.stop_pending {
+            return;
+        }
+        state.reason = Some(Closing::Stopping);
+        self.input_ended.store(true, Ordering::Release);
+        let (transport, grace, calls) = (state.transport.clone(), state.grace(), state.take_calls());
+        drop(state);
+        self.changed.notify_all();
+        if let Some(transport) = transport {
+            transport.interrupt(grace);
+        }
+        self.call(calls);
     }
 
     /// Begins the closing of a connection after its conversation, and returns the reason. `outcome` is the
     /// result of the callbacks, or the message of a panic in a callback. `end_of_input` is `true` if the peer
     /// has ended its output.
     ///
+    /// If the callbacks have succeeded, this blocks until no hold is left or the connection is asked to end.
     /// Afterwards only the calling thread may write. The session calls this once.
     pub(crate) fn begin_closing(
         &self,
         outcome: Result<Result<(), BoxError>, String>,
         end_of_input: bool,
     ) -> Closing {
-        let (early, transport) = {
+        let (early, transport, calls) = {
             let mut state = self.state.lock();
+            state.talked = true;
+            state.end_of_input = end_of_input;
+            if matches!(outcome, Ok(Ok(()))) {
+                while state.holds > 0 && !state.is_closing() {
+                    self.changed.wait(&mut state);
+                }
+            }
             if !state.is_aborted() {
                 state.output = Output::ClosingOnly(thread::current().id());
             }
             self.refuse_more();
-            state.end_of_input = end_of_input;
-            (state.reason.take(), state.transport.clone())
+            // The functions of `on_close` run before `closing`, also those that another thread calls now.
+            while state.calling > 0 {
+                self.changed.wait(&mut state);
+            }
+            (state.reason.take(), state.transport.clone(), state.take_calls())
         };
         // From now on, the time limits of the linger apply to a writer that waits for room.
         self.changed.notify_all();
         if let Some(transport) = transport {
             transport.interrupt(Grace::Skip);
         }
+        self.call(calls);
         match outcome {
             Err(message) => Closing::Panicked(message),
             Ok(Err(error)) => classify(error, early),
@@ -123,10 +223,15 @@ impl ClientShared {
     }
 
     /// Delivers the output within the time limits of the linger, then drops the transport. Blocks until then.
-    /// This is the session's last call.
-    pub(crate) fn finish_closing(&self) {
-        let limit = Instant::now() + LINGER_TOTAL;
+    /// After a stop, the machine limits the time, and aborts the connection at the drain timeout. This is the
+    /// session's last call.
+    ///
+    /// # Errors
+    /// Returns the reason if output was dropped.
+    pub(crate) fn finish_closing(&self) -> Result<(), Undelivered> {
         let mut state = self.state.lock();
+        let unlimited = state.by_stop || self.context.patient;
+        let limit = Instant::now() + if unlimited { YEAR } else { LINGER_TOTAL };
         if !state.is_aborted() {
             state.output = Output::Refused;
         }
@@ -136,18 +241,18 @@ impl ClientShared {
                 break;
             }
         }
-        let Some(transport) = state.transport.clone() else { return };
+        let Some(transport) = state.transport.clone() else { return Ok(()) };
+        let mut result = Ok(());
         if !state.is_aborted() && !state.writer_active && !state.backlog.is_empty() {
-            let (guard, result) = self.send_unlocked(state, &mut [], limit);
+            let (guard, sent) = self.send_unlocked(state, &mut [], limit);
             state = guard;
-            if let Err(error) = result {
+            if let Err(error) = sent {
+                result = Err(error.into());
                 state.output = Output::Aborted;
-                drop(state);
-                // The lock is released first, because a logger may use the client.
-                debug!("client {}: its last output is lost: {error}", self.id);
-                transport.abort();
-                state = self.state.lock();
             }
+        }
+        if state.cut {
+            result = Err(Undelivered::TooSlow);
         }
         let aborted = state.is_aborted() || state.writer_active;
         let end_of_input = state.end_of_input;
@@ -161,107 +266,56 @@ impl ClientShared {
         if aborted {
             transport.abort();
         } else if !end_of_input {
-            transport.linger(&linger);
+            result = match transport.linger(&linger) {
+                Lingered::Finished => result,
+                Lingered::TooSlow => Err(Undelivered::TooSlow),
+            };
         }
         // A peer that has ended its output sends nothing that close(2) would answer with RST. In that case it
         // is enough to drop the transport.
         let mut state = self.state.lock();
         state.transport = None;
         state.drop_backlog();
+        result
+    }
+
+    /// Calls functions of `on_close`, which [`ClientState::take_calls`] has returned.
+    fn call(&self, calls: Calls) {
+        if calls.is_empty() {
+            return;
+        }
+        calls.into_iter().for_each(call);
+        self.state.lock().calling -= 1;
+        self.changed.notify_all();
     }
 
     /// Marks both directions as ended. The caller holds the lock.
     fn refuse_more(&self) {
+        self.stopping.store(true, Ordering::Release);
         self.input_ended.store(true, Ordering::Release);
         self.output_ended.store(true, Ordering::Release);
     }
 }
 
-/// Returns the reason for closing after a callback has returned an error. `early` is the reason why the
-/// connection was asked to end earlier, if it was.
-fn classify(error: BoxError, early: Option<Closing>) -> Closing {
-    let Some(kind) = io_kind(&*error) else { return Closing::Failed(error) };
-    match early {
-        // The adapter has used a connection that was ending, and passes on the resulting error.
-        Some(early) if is_peer_gone(kind) || kind == io::ErrorKind::WouldBlock => early,
-        Some(Closing::Lost(lost)) if lost.kind() == kind => Closing::Lost(lost),
-        // Any other timeout does not come from the connection. It comes, for example, from a database.
-        _ if is_peer_gone(kind) && kind != io::ErrorKind::TimedOut => {
-            Closing::Lost(match error.downcast::<io::Error>() {
-                Ok(error) => *error,
-                Err(error) => io::Error::new(kind, error),
-            })
+impl ClientState {
+    /// Takes the functions of `on_close`. The caller must call [`ClientShared::call`] with them.
+    fn take_calls(&mut self) -> Calls {
+        self.calling += usize::from(!self.on_close.is_empty());
+        mem::take(&mut self.on_close)
+    }
+
+    /// Returns how much time a reader gets that is interrupted now.
+    fn grace(&self) -> Grace {
+        if self.is_settled() && !self.may_be_untaken() {
+            Grace::Skip
+        } else {
+            Grace::Give
         }
-        _ => Closing::Failed(error),
     }
 }
 
-/// Returns the kind of the first I/O error in the chain of causes.
-fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return Some(error.kind());
-        }
-        next = error.source();
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_is_what_ended_the_connection_only_if_it_is_of_that_kind() {
-        use io::ErrorKind::{InvalidData, NotFound, WouldBlock};
-
-        let classify = |kind, early| classify(io::Error::from(kind).into(), early);
-        let lost = || Some(Closing::Lost(InvalidData.into()));
-        assert!(matches!(classify(InvalidData, lost()), Closing::Lost(_)));
-        assert!(matches!(classify(NotFound, lost()), Closing::Failed(_)));
-        assert!(matches!(classify(WouldBlock, Some(Closing::Idle)), Closing::Idle));
-        assert!(matches!(classify(WouldBlock, None), Closing::Failed(_)));
-    }
-
-    fn reset() -> io::Error {
-        io::ErrorKind::ConnectionReset.into()
-    }
-
-    #[test]
-    fn an_error_of_the_adapters_own_is_a_failure_whatever_came_before() {
-        assert!(matches!(classify("bad".into(), None), Closing::Failed(_)));
-        assert!(matches!(classify("bad".into(), Some(Closing::ByServer)), Closing::Failed(_)));
-        let not_found = io::Error::from(io::ErrorKind::NotFound);
-        assert!(matches!(classify(not_found.into(), Some(Closing::Stopping)), Closing::Failed(_)));
-        let timed_out = io::Error::from(io::ErrorKind::TimedOut);
-        assert!(matches!(classify(timed_out.into(), None), Closing::Failed(_)));
-    }
-
-    #[test]
-    fn an_error_that_says_that_the_peer_is_gone_is_a_loss_or_what_ended_it() {
-        assert!(matches!(classify(reset().into(), None), Closing::Lost(_)));
-        assert!(matches!(classify(reset().into(), Some(Closing::ByServer)), Closing::ByServer));
-        let timed_out = io::Error::from(io::ErrorKind::TimedOut);
-        assert!(matches!(classify(timed_out.into(), Some(Closing::TooSlow)), Closing::TooSlow));
-    }
-
-    #[test]
-    fn an_io_error_is_found_behind_an_error_that_wraps_it() {
-        #[derive(Debug)]
-        struct Wrapped(io::Error);
-        impl std::fmt::Display for Wrapped {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("wrapped")
-            }
-        }
-        impl std::error::Error for Wrapped {
-            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-                Some(&self.0)
-            }
-        }
-        let Closing::Lost(error) = classify(Wrapped(reset()).into(), None) else { panic!() };
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-        assert!(error.to_string().contains("wrapped"));
+fn call(call: Box<dyn FnOnce() + Send>) {
+    if let Err(message) = catch_panic(call) {
+        error!("a panic in a function of Client::on_close: {}", Escaped(message));
     }
 }

@@ -6,19 +6,27 @@
 //! - [`write`](mod@write): writes that may block, and the write path.
 //! - [`backlog`]: posts, and the bytes that wait for room.
 //! - [`cork`]: gathered writes.
-//! - [`close`]: how a connection ends, for which reason, and how the last bytes are delivered.
+//! - [`hold`]: guards that keep a conversation open.
+//! - [`close`]: how a connection ends, and how the last bytes are delivered.
+//! - [`linger`]: the time limits of that delivery.
+//! - [`reason`]: why a connection ended, after a callback has returned an error.
+//! - [`group`]: a set of clients to broadcast to.
 //! - [`state`]: the state that all handles of one client share, behind one lock.
 
 pub(crate) mod backlog;
 pub(crate) mod close;
 pub(crate) mod cork;
+pub(crate) mod group;
+pub(crate) mod hold;
 pub(crate) mod id;
+pub(crate) mod linger;
+mod reason;
 pub(crate) mod state;
 pub(crate) mod write;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::client::id::ClientId;
 use crate::client::state::{ClientContext, ClientShared};
@@ -32,11 +40,11 @@ use crate::transport::Transport;
 /// be kept after the connection has ended. It does not keep the socket open, and its writes fail with
 /// [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
 ///
-/// - These methods never block: [`post`](Client::post), [`close`](Client::close), [`abort`](Client::abort),
-///   and every method that only returns a value.
+/// - These methods never block: [`post`](Client::post), [`close`](Client::close),
+///   [`close_write`](Client::close_write), [`abort`](Client::abort), [`hold`](Client::hold), and every method that only returns a value.
 /// - These methods may block for at most the server's write timeout: [`write`](Client::write),
 ///   [`write_line`](Client::write_line), [`write_vectored_all`](Client::write_vectored_all),
-///   [`write_frame`](Client::write_frame), `write!` and `flush`. Dropping the guard of a
+///   [`write_frame`](Client::write_frame), `write!` and [`flush`](Client::flush). Dropping the guard of a
 ///   [`cork`](Client::cork) may block in the same way.
 #[derive(Clone)]
 pub struct Client {
@@ -69,6 +77,15 @@ impl Client {
     #[must_use]
     pub fn stats(&self) -> ClientStats {
         self.shared.stats()
+    }
+
+    /// Sets the idle timeout of this client, instead of the [timeout](crate::TcpServer::idle_timeout) of its
+    /// server. `None` means no timeout. Zero counts as one millisecond.
+    ///
+    /// It applies to waits for input that begin from now on. A wait that has already begun keeps its limit.
+    /// Therefore call it in a callback, for example after a client has logged in.
+    pub fn set_idle_timeout(&self, limit: Option<Duration>) {
+        self.shared.idle_timeout.set(limit);
     }
 
     pub(crate) fn shared(&self) -> &Arc<ClientShared> {

@@ -3,13 +3,16 @@
 //! The lock is never held during a call that can block, and never while user code runs. These files use the
 //! state: [`write`](super::write), [`backlog`](super::backlog) and [`close`](super::close).
 
+use std::any::Any;
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::client::id::ClientId;
+use crate::client::linger::LINGER_QUIET;
 use crate::closing::Closing;
-use crate::limits::Limits;
+use crate::limits::{micros, Limits};
 use crate::remote::Remote;
 use crate::stats::ClientStats;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,10 +23,6 @@ use crate::transport::{Grace, Transport};
 
 /// When more output than this is gathered under a cork, it is sent at once.
 pub(super) const CORK_LIMIT: usize = 64 * 1024;
-/// How long a closing connection waits for a peer that neither reads nor sends.
-pub(super) const LINGER_QUIET: Duration = Duration::from_secs(1);
-/// How long a closing connection waits in total.
-pub(super) const LINGER_TOTAL: Duration = Duration::from_secs(5);
 /// One segment of the size that every host accepts (RFC 9293, 3.7.1). No initial window is smaller.
 const ONE_SEGMENT: u64 = 536;
 
@@ -31,6 +30,18 @@ const ONE_SEGMENT: u64 = 536;
 pub(crate) struct ClientContext {
     pub(crate) limits: Arc<Limits>,
     pub(crate) threads: Arc<Threads>,
+    /// The state of the server. It has no type here, because servers import clients.
+    pub(crate) server: Arc<dyn Any + Send + Sync>,
+    /// `true` if a peer that does not read is waited for without a limit, except at a stop.
+    pub(crate) patient: bool,
+}
+
+#[cfg(test)]
+impl ClientContext {
+    /// Makes the context of a client that has no server.
+    pub(crate) fn for_tests(threads: Arc<Threads>) -> ClientContext {
+        ClientContext { limits: Arc::default(), threads, server: Arc::new(()), patient: false }
+    }
 }
 
 /// The part of a client that all its handles share.
@@ -45,14 +56,20 @@ pub(crate) struct ClientShared {
     /// How many bytes were read. Written by the thread that reads, and read by threads that ask for the
     /// statistics. `Relaxed` is enough for that.
     pub(super) bytes_in: AtomicU64,
-    /// No more input is passed to the adapter. Set under the lock with `Release`, so a thread that sees the
-    /// flag also sees the reason. Read without the lock before each read and each callback. Never cleared.
+    /// The idle timeout of this client, if it differs from the timeout of the server. Written by any thread,
+    /// and read by the thread that reads. `Relaxed` is enough for that.
+    pub(super) idle_timeout: IdleTimeout,
+    /// The connection was asked to end. Set under the lock with `Release`, so a thread that sees the flag
+    /// also sees the reason. Read without the lock. Never cleared.
+    pub(super) stopping: AtomicBool,
+    /// No more input is passed to the adapter. Written and read like `stopping`. Read before each read and
+    /// each callback.
     pub(super) input_ended: AtomicBool,
-    /// No more output is accepted, except from `closing`. Written and read like `input_ended`.
+    /// No more output is accepted, except from `closing`. Written and read like `stopping`.
     pub(super) output_ended: AtomicBool,
     pub(super) state: Mutex<ClientState>,
-    /// Signalled when a writer has finished and when the connection is asked to end. Writers wait here for
-    /// their turn, and the session waits here before its last step.
+    /// Signalled when a writer has finished, when the last hold is dropped and when the connection is asked to
+    /// end. Writers wait here for their turn. The session waits here for holds, and before its last step.
     pub(super) changed: Condvar,
 }
 
@@ -63,6 +80,20 @@ pub(crate) struct ClientState {
     /// Why the connection was asked to end. Set by the first thread that asks, and taken by the session.
     pub(super) reason: Option<Closing>,
     pub(super) output: Output,
+    /// Whether the output ends before the connection does.
+    pub(super) half_close: HalfClose,
+    /// How many [`Hold`](super::hold::Hold)s exist.
+    pub(super) holds: usize,
+    /// A stop was asked for while a hold existed. It takes effect when the last hold is dropped.
+    pub(super) stop_pending: bool,
+    /// A stop has reached the client. From then on, the drain timeout limits the delivery of its output.
+    pub(super) by_stop: bool,
+    /// The functions to call when the connection ends.
+    pub(super) on_close: Calls,
+    /// How many threads call such functions now. `closing` begins after that.
+    pub(super) calling: usize,
+    /// The conversation is over: the callbacks have returned. Set by the session.
+    pub(super) talked: bool,
     /// The peer has ended its output. Set by the session.
     pub(super) end_of_input: bool,
     /// A thread writes without the lock. Other writers wait for their turn, and posts go to the backlog.
@@ -71,9 +102,11 @@ pub(crate) struct ClientState {
     pub(super) backlog: VecDeque<u8>,
     /// How many bytes the active writer has taken out of the backlog and not sent yet.
     pub(super) in_flight: usize,
-    /// How many bytes of `backlog` and `in_flight` were gathered under a cork. They come from writers, which
-    /// wait for room, so they do not count against the limit of posted bytes.
+    /// How many bytes of `backlog` and `in_flight` were gathered under a cork, at most [`CORK_LIMIT`]. They
+    /// come from writers, which wait for room, so they do not count against the limit of posted bytes.
     pub(super) gathered: usize,
+    /// Output was dropped while the connection was closing, because the peer did not take it in time.
+    pub(super) cut: bool,
     /// The transport was asked to flush the backlog.
     pub(super) flush_requested: bool,
     /// How many cork guards exist.
@@ -97,6 +130,42 @@ pub(super) enum Output {
     Aborted,
 }
 
+/// Whether the output ends before the connection does (`Client::close_write`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HalfClose {
+    /// The output ends with the connection.
+    No,
+    /// No thread may write. The end of output follows the output that was accepted.
+    Asked,
+    /// The end of output was sent.
+    Sent,
+}
+
+/// The idle timeout of one client.
+pub(super) struct IdleTimeout(AtomicU64);
+
+impl IdleTimeout {
+    /// The client has no timeout of its own.
+    const INHERITED: u64 = u64::MAX;
+    const NONE: u64 = u64::MAX - 1;
+
+    pub(super) fn set(&self, limit: Option<Duration>) {
+        let micros = limit.map_or(Self::NONE, micros);
+        self.0.store(micros, Ordering::Relaxed);
+    }
+
+    fn get(&self, inherited: impl FnOnce() -> Option<Duration>) -> Option<Duration> {
+        match self.0.load(Ordering::Relaxed) {
+            Self::INHERITED => inherited(),
+            Self::NONE => None,
+            micros => Some(Duration::from_micros(micros)),
+        }
+    }
+}
+
+/// Functions to call without the lock.
+pub(super) type Calls = Vec<Box<dyn FnOnce() + Send>>;
+
 pub(super) type Guard<'a> = MutexGuard<'a, ClientState>;
 
 impl ClientShared {
@@ -110,11 +179,19 @@ impl ClientShared {
             transport: Some(transport),
             reason: None,
             output: Output::Open,
+            half_close: HalfClose::No,
+            holds: 0,
+            stop_pending: false,
+            by_stop: false,
+            on_close: Vec::new(),
+            calling: 0,
+            talked: false,
             end_of_input: false,
             writer_active: false,
             backlog: VecDeque::new(),
             in_flight: 0,
             gathered: 0,
+            cut: false,
             flush_requested: false,
             corks: 0,
             last_write: None,
@@ -127,6 +204,8 @@ impl ClientShared {
             connected: Instant::now(),
             context,
             bytes_in: AtomicU64::new(0),
+            idle_timeout: IdleTimeout(AtomicU64::new(IdleTimeout::INHERITED)),
+            stopping: AtomicBool::new(false),
             input_ended: AtomicBool::new(false),
             output_ended: AtomicBool::new(false),
             state: Mutex::new(state),
@@ -137,6 +216,10 @@ impl ClientShared {
     /// Returns the remote side of the connection.
     pub(crate) fn remote(&self) -> &Remote {
         self.upgraded_from.get().map_or(&self.accepted_from, |remote| remote)
+    }
+
+    pub(crate) fn context(&self) -> &ClientContext {
+        &self.context
     }
 
     /// Refuses writes until the upgrades have finished. The session calls this before any other thread can
@@ -158,16 +241,23 @@ impl ClientShared {
             let previous = state.transport.replace(Arc::clone(&transport));
             if state.output == Output::HeldBack {
                 state.output = Output::Open;
+                state.end_output_if_sent();
             }
             (previous, state.output)
         };
         // Not under the lock: the drop of a transport closes its descriptor and needs the reactor's lock.
         drop(previous);
         match output {
-            Output::Open => {}
             Output::Aborted => transport.abort(),
-            _ => transport.interrupt(Grace::Skip),
+            // A stop ends the input and leaves the output open.
+            _ if self.is_input_ended() => transport.interrupt(Grace::Skip),
+            _ => {}
         }
+    }
+
+    /// Returns `true` if the connection was asked to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// Returns `true` if no more input is passed to the adapter.
@@ -178,6 +268,11 @@ impl ClientShared {
     /// Returns `true` if writes are refused. Only `closing` may then still write.
     pub(crate) fn is_output_ended(&self) -> bool {
         self.output_ended.load(Ordering::Acquire)
+    }
+
+    /// Returns the idle timeout of this client.
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        self.idle_timeout.get(|| self.context.limits.idle_timeout())
     }
 
     /// Publishes how many bytes were read in total. The thread that reads calls this.
@@ -196,9 +291,16 @@ impl ClientShared {
     }
 }
 
+impl fmt::Display for ClientShared {
+    /// Describes the thread that serves the client.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the thread of client {} from {}", self.id, self.remote())
+    }
+}
+
 impl ClientState {
-    /// Returns `true` if the connection was asked to end.
-    pub(super) fn is_ending(&self) -> bool {
+    /// Returns `true` if only `closing` may still write. The time limits of the linger apply.
+    pub(super) fn is_closing(&self) -> bool {
         !matches!(self.output, Output::HeldBack | Output::Open)
     }
 
@@ -215,6 +317,17 @@ impl ClientState {
     /// Returns how many of the unsent bytes were posted.
     pub(super) fn posted(&self) -> usize {
         self.unsent().saturating_sub(self.gathered)
+    }
+
+    /// Sends the end of output if `close_write` was called and all accepted output is sent.
+    pub(super) fn end_output_if_sent(&mut self) {
+        let sent = !self.writer_active && self.backlog.is_empty() && self.output != Output::HeldBack;
+        if self.half_close == HalfClose::Asked && sent {
+            self.half_close = HalfClose::Sent;
+            if let Some(transport) = &self.transport {
+                transport.end_output();
+            }
+        }
     }
 
     /// Drops the output that the kernel has not taken yet.
@@ -250,7 +363,7 @@ mod tests {
     fn the_amount_and_the_time_of_writes_tell_whether_output_may_be_in_transit() {
         let transport =
             MemoryTransport { inward: Pipe::new(1), outward: Pipe::new(1), flush: Arc::default() };
-        let context = ClientContext { limits: Arc::new(Limits::default()), threads: Threads::new() };
+        let context = ClientContext::for_tests(Threads::new());
         let (transport, context) = (Arc::new(transport), Arc::new(context));
         let shared = ClientShared::new(ClientId::next(), Remote::Memory, transport, context);
         let mut state = shared.state.lock();

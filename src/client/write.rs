@@ -10,9 +10,8 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::client::state::{
-    ClientShared, ClientState, Guard, Output, CORK_LIMIT, LINGER_QUIET, LINGER_TOTAL,
-};
+use crate::client::linger::{LingerLimit, SendError};
+use crate::client::state::{ClientShared, ClientState, Guard, HalfClose, Output, CORK_LIMIT};
 use crate::client::Client;
 use crate::closing::Closing;
 use crate::error::duplicate;
@@ -31,8 +30,9 @@ impl Client {
     /// # Errors
     /// Returns a [`std::io::Error`]. The connection has ended or is ending after each of these errors:
     ///
-    /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the connection has ended or is being closed. While it
-    ///   is being closed, only [`closing`](crate::Adapter::closing) may still write.
+    /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the client is [closed](Client::is_closed). While it is
+    ///   being closed, only [`closing`](crate::Adapter::closing) may still write. After a stop, writes succeed
+    ///   until `closing` begins.
     /// - [`TimedOut`](io::ErrorKind::TimedOut) if the write timeout has passed.
     /// - The error of the operating system if the connection was lost.
     pub fn write(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
@@ -78,6 +78,16 @@ impl Client {
         self.shared.write(parts)
     }
 
+    /// Waits until all output is sent that was [posted](Client::post) or gathered under a
+    /// [cork](Client::cork): the kernel has taken it. Blocks for at most the server's write timeout. Usually
+    /// there is nothing to wait for.
+    ///
+    /// # Errors
+    /// The same as for [`write`](Client::write).
+    pub fn flush(&self) -> io::Result<()> {
+        self.shared.flush_now()
+    }
+
     /// Puts `payload` into a frame of `framing`, and writes the frame as one record.
     ///
     /// # Errors
@@ -94,8 +104,7 @@ impl Client {
 /// Each call of `write` sends one record. `write!(&client, …)` also sends one record, after all text is
 /// formatted.
 ///
-/// `flush` sends the output that a cork has gathered, and waits until posted bytes are sent. Usually it has
-/// nothing to do.
+/// `flush` is [`Client::flush`].
 impl io::Write for &Client {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         Client::write(self, data)?;
@@ -168,12 +177,15 @@ impl ClientShared {
             return Ok(());
         }
         if state.corks > 0 {
+            if state.gathered + total > CORK_LIMIT {
+                return self.send(state, slices);
+            }
             for slice in &*slices {
                 state.backlog.extend(&**slice);
             }
             state.gathered += total;
             state.last_write = Some(Instant::now());
-            return if state.backlog.len() < CORK_LIMIT { Ok(()) } else { self.send(state, &mut []) };
+            return Ok(());
         }
         if !state.writer_active && state.backlog.is_empty() {
             match transport.try_write(slices) {
@@ -200,24 +212,25 @@ impl ClientShared {
         let mut state = self.state.lock();
         state.corks -= 1;
         // The closing of the connection sends the rest.
-        if state.corks > 0 || state.backlog.is_empty() || self.is_output_ended() {
+        if state.corks > 0 || state.backlog.is_empty() || state.is_closing() {
             return Ok(());
         }
-        drop(state);
-        self.write_gathered()
+        self.send(state, &mut [])
     }
 
     /// Sends the backlog if there is one, even if another thread is about to send it.
     pub(super) fn flush_now(self: &Arc<Self>) -> io::Result<()> {
-        if self.state.lock().unsent() == 0 {
+        let state = self.state.lock();
+        if state.unsent() == 0 {
             return Ok(());
         }
-        self.write_gathered()
+        state.may_wait()?;
+        self.send(state, &mut [])
     }
 
     pub(super) fn write_gathered(self: &Arc<Self>) -> io::Result<()> {
         let state = self.state.lock();
-        state.writable()?;
+        state.may_wait()?;
         if state.unsent() == 0 {
             return Ok(());
         }
@@ -234,7 +247,7 @@ impl ClientShared {
                 drop(state);
                 return Err(self.end_too_slow());
             }
-            state.writable()?;
+            state.may_wait()?;
         }
         let (mut state, result) = self.send_unlocked(state, slices, deadline);
         match result {
@@ -245,28 +258,23 @@ impl ClientShared {
                 }
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(SendError::TimedOut) => {
                 drop(state);
                 Err(self.end_too_slow())
             }
-            Err(error) => Err(self.lose(state, error)),
+            Err(SendError::Lost(error)) => Err(self.lose(state, error)),
         }
     }
 
     /// Becomes the active writer, and sends the backlog and `slices` with the lock released.
-    ///
-    /// # Errors
-    /// - `TimedOut` at the deadline. If the connection is asked to end, the time limits of the linger also
-    ///   apply.
-    /// - The error of the transport if the connection was lost.
     pub(super) fn send_unlocked<'a>(
         &'a self,
         mut state: Guard<'a>,
         slices: &mut [IoSlice<'_>],
         deadline: Instant,
-    ) -> (Guard<'a>, io::Result<()>) {
+    ) -> (Guard<'a>, Result<(), SendError>) {
         let Some(transport) = state.transport.clone() else {
-            return (state, Err(io::ErrorKind::BrokenPipe.into()));
+            return (state, Err(SendError::Lost(io::ErrorKind::BrokenPipe.into())));
         };
         state.writer_active = true;
         let mut backlog = std::mem::take(&mut state.backlog);
@@ -282,6 +290,7 @@ impl ClientShared {
         state.writer_active = false;
         state.in_flight = 0;
         state.gathered = state.gathered.saturating_sub(gathered);
+        state.end_output_if_sent();
         // All threads are woken, because one of them may be the session, which waits for its last step.
         self.changed.notify_all();
         (state, result)
@@ -292,47 +301,47 @@ impl ClientShared {
         transport: &dyn Transport,
         mut slices: &mut [IoSlice<'_>],
         deadline: Instant,
-    ) -> io::Result<()> {
-        let mut progress = Instant::now();
-        let mut ending = None;
+    ) -> Result<(), SendError> {
+        let mut linger = LingerLimit::new();
         loop {
             // This also skips empty slices.
             IoSlice::advance_slices(&mut slices, 0);
             if slices.is_empty() {
                 return Ok(());
             }
-            let moved = match transport.write(slices) {
-                Ok(count) => {
-                    self.state.lock().note_sent(count);
-                    IoSlice::advance_slices(&mut slices, count);
-                    count > 0
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
-                Err(error) => return Err(error),
+            let sent = match transport.write(slices) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) => return Err(SendError::Lost(error)),
+            };
+            IoSlice::advance_slices(&mut slices, sent);
+            let (lingers, by_stop) = {
+                let mut state = self.state.lock();
+                state.note_sent(sent);
+                (state.is_closing() && !self.context.patient, state.by_stop)
             };
             if slices.is_empty() {
                 return Ok(());
             }
             let now = Instant::now();
-            if moved {
-                progress = now;
-            }
-            let mut limit = deadline;
-            if self.is_output_ended() {
-                let ending = *ending.get_or_insert(now);
-                limit = limit.min(progress + LINGER_QUIET).min(ending + LINGER_TOTAL);
-            }
-            if now >= limit || (!moved && transport.wait_writable(limit) == Waited::TimedOut) {
-                return Err(io::ErrorKind::TimedOut.into());
+            let limit = if lingers { deadline.min(linger.next(now, sent > 0, by_stop)) } else { deadline };
+            let timed_out = now >= limit || (sent == 0 && transport.wait_writable(limit) == Waited::TimedOut);
+            if timed_out && (limit == deadline || !linger.extend(transport)) {
+                return Err(SendError::TimedOut);
             }
         }
     }
 
     /// Ends the connection of a peer that did not read in time.
     fn end_too_slow(&self) -> io::Error {
-        let was_ending = self.is_output_ended();
+        let was_closing = {
+            let mut state = self.state.lock();
+            let closing = state.is_closing();
+            state.cut |= closing && !state.is_aborted();
+            closing
+        };
         self.end(Closing::TooSlow, true);
-        if was_ending {
+        if was_closing {
             // The time limits of the linger have ended the write.
             return io::ErrorKind::BrokenPipe.into();
         }
@@ -344,7 +353,8 @@ impl ClientShared {
     }
 
     /// Ends the connection after an I/O error. The caller and `closing` each get a copy of the error.
-    pub(super) fn lose(&self, state: Guard<'_>, error: io::Error) -> io::Error {
+    pub(super) fn lose(&self, mut state: Guard<'_>, error: io::Error) -> io::Error {
+        state.cut |= error.kind() == io::ErrorKind::TimedOut && state.is_closing() && !state.is_aborted();
         drop(state);
         self.end(Closing::Lost(duplicate(&error)), false);
         error
@@ -357,14 +367,27 @@ impl ClientState {
     /// # Errors
     /// `BrokenPipe` if it may not.
     pub(super) fn writable(&self) -> io::Result<&Arc<dyn Transport>> {
-        let may_write = match self.output {
+        match &self.transport {
+            Some(transport) if self.half_close == HalfClose::No && self.is_permitted() => Ok(transport),
+            _ => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Checks if the calling thread may wait until accepted output is sent. `close_write` does not prevent it.
+    ///
+    /// # Errors
+    /// `BrokenPipe` if it may not.
+    fn may_wait(&self) -> io::Result<()> {
+        let may = self.is_permitted() && self.transport.is_some();
+        may.then_some(()).ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Returns `true` if the calling thread may use the output in this stage of the connection.
+    fn is_permitted(&self) -> bool {
+        match self.output {
             Output::Open => true,
             Output::ClosingOnly(thread) => thread == thread::current().id(),
             Output::HeldBack | Output::Refused | Output::Aborted => false,
-        };
-        match &self.transport {
-            Some(transport) if may_write => Ok(transport),
-            _ => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 

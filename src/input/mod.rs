@@ -15,7 +15,6 @@ use crate::error::{duplicate, Result};
 use crate::frame::Framing;
 use crate::input::buffer::Buffer;
 use crate::input::stream::Stream;
-use crate::limits::Limits;
 use crate::logging::trace;
 use crate::reactor::WAIT_SLICE;
 use crate::transport::{Received, Transport};
@@ -25,10 +24,16 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// The bytes of one client, for [`Adapter::serving`](crate::Adapter::serving).
 ///
-/// A read blocks until the peer sends something. It returns the end of input when the peer ends its output.
-/// It also returns the end of input when the server closes the client, even if there are unread bytes. If a
-/// read waits longer than the server's idle timeout, the connection ends and the read fails with
+/// A read blocks until the peer sends something. It returns the end of input when the peer ends its output. If a
+/// read waits longer than the client's idle timeout, the connection ends and the read fails with
 /// [`TimedOut`](io::ErrorKind::TimedOut).
+///
+/// When the server closes the client or stops, the input ends, even if there are unread bytes. From then on:
+///
+/// - [`chunk`](Input::chunk) and [`frame`](Input::frame) return `None`.
+/// - The methods of [`Read`] and [`BufRead`] fail with
+///   [`ConnectionAborted`](io::ErrorKind::ConnectionAborted). Therefore half a message never looks complete.
+///   If your code passes this error on with `?`, the reason of the close is kept for `closing`.
 ///
 /// Besides [`chunk`](Input::chunk) and [`frame`](Input::frame), an input has the methods of [`Read`] and
 /// [`BufRead`], such as `read_line`, `read_exact` and `lines`. It can be passed to every function that takes
@@ -39,7 +44,6 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 pub struct Input {
     client: Client,
     transport: Arc<dyn Transport>,
-    limits: Arc<Limits>,
     buffer: Buffer,
     /// How many bytes were read in total. The client publishes this number.
     bytes_in: u64,
@@ -51,11 +55,10 @@ pub struct Input {
 }
 
 impl Input {
-    pub(crate) fn new(client: Client, transport: Arc<dyn Transport>, limits: Arc<Limits>) -> Input {
+    pub(crate) fn new(client: Client, transport: Arc<dyn Transport>) -> Input {
         Input {
             client,
             transport,
-            limits,
             buffer: Buffer::new(),
             bytes_in: 0,
             end_of_input: false,
@@ -64,7 +67,8 @@ impl Input {
         }
     }
 
-    /// Waits for bytes and returns all that have arrived. Returns `None` at the end of input.
+    /// Waits for bytes and returns all that have arrived. Returns `None` at the end of input, and after a close
+    /// or a stop.
     ///
     /// # Errors
     /// Returns a [`std::io::Error`]:
@@ -80,7 +84,8 @@ impl Input {
         Ok(Some(self.buffer.take(0..count, count)))
     }
 
-    /// Waits for a frame and returns its payload. Returns `None` at the end of input.
+    /// Waits for a frame and returns its payload. Returns `None` at the end of input, and after a close or a
+    /// stop.
     ///
     /// The bytes after the frame stay unread, so the next call may use another framing or read plain bytes.
     /// If a [deadline](Input::set_deadline) has passed within a frame, call this again with the same framing
@@ -175,7 +180,7 @@ impl Input {
     ///
     /// The clock is read only if there is a limit, so a read without a limit costs only the system call.
     fn limit(&self, since: &mut Option<Instant>) -> io::Result<Option<Duration>> {
-        let mut limit = self.limits.idle_timeout();
+        let mut limit = self.client.shared().idle_timeout();
         if let Some(idle) = limit {
             let left = match *since {
                 Some(since) => idle.saturating_sub(self.waited + since.elapsed()),
@@ -229,8 +234,18 @@ impl Read for Input {
 }
 
 impl BufRead for Input {
+    /// # Errors
+    /// Returns `ConnectionAborted` if the input has ended before the peer has ended its output.
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        Ok(if self.fill()? { self.buffer.unread() } else { &[] })
+        if self.fill()? {
+            return Ok(self.buffer.unread());
+        }
+        let complete = self.end_of_input && self.buffer.len() == 0;
+        if self.client.is_input_ended() && !complete {
+            let message = "the server has closed the connection or is stopping";
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, message));
+        }
+        Ok(&[])
     }
 
     fn consume(&mut self, count: usize) {

@@ -41,14 +41,10 @@ use crate::input::Input;
 ///
 /// # Closing
 ///
-/// After a call of [`Client::close`] or [`Client::abort`], or after a stop has closed the connection, calls
-/// fail:
-///
-/// - Reads fail with [`ConnectionAborted`](io::ErrorKind::ConnectionAborted).
-/// - Writes fail with [`BrokenPipe`](io::ErrorKind::BrokenPipe).
-///
-/// The [`Input`] itself returns the end of input in this case. A stream returns an error, because a library
-/// would believe that the peer has ended its output, and could treat half a message as complete.
+/// After a call of [`Client::close`] or [`Client::abort`], reads fail with
+/// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted), and writes fail with
+/// [`BrokenPipe`](io::ErrorKind::BrokenPipe). After a stop, reads fail in the same way, and writes still
+/// succeed. So the library can finish an answer, but it does not take half a message for a complete one.
 ///
 /// Pass the library's error on with `?`. Then `closing` gets the real reason. Dropping the stream does not
 /// close the connection.
@@ -103,36 +99,16 @@ impl<'a> Stream<'a> {
     pub fn client(&self) -> &Client {
         &self.input.client
     }
-
-    /// Distinguishes a close by the server from the end of the peer's output. Called when there is nothing to
-    /// read.
-    ///
-    /// # Errors
-    /// Returns `ConnectionAborted` if no more input is passed to the adapter.
-    fn check_input_open(&self) -> io::Result<()> {
-        if self.client().is_input_ended() {
-            let message = "the connection was closed by the server";
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, message));
-        }
-        Ok(())
-    }
 }
 
 impl Read for Stream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.input.read(buffer)?;
-        if count == 0 {
-            self.check_input_open()?;
-        }
-        Ok(count)
+        self.input.read(buffer)
     }
 }
 
 impl BufRead for Stream<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if !self.input.fill()? {
-            self.check_input_open()?;
-        }
         self.input.fill_buf()
     }
 

@@ -19,7 +19,6 @@ use crossbeam_channel::Sender;
 
 use crate::adapter::Adapter;
 use crate::error::Result;
-use crate::event::Event;
 use crate::machine::run::Run;
 use crate::machine::shared::{MachineShared, Stage};
 use crate::scheduler::interval::Interval;
@@ -44,14 +43,16 @@ use crate::sync::atomic::Ordering;
 /// stops when its last interval has ended. A stop takes these steps:
 ///
 /// 1. The listeners close, so new clients are refused. Intervals and timeouts are cancelled.
-/// 2. Each client is closed as by [`Client::close`](crate::Client::close), with the reason
-///    [`Stopping`](crate::Closing::Stopping). A running callback finishes first. Then `closing` is called,
-///    which may still write a goodbye.
-/// 3. Every thread ends and is joined, and `run` returns.
+/// 2. The input of each client ends. A running callback finishes, and what it writes is delivered. Requests
+///    that were received but not yet passed to a callback are dropped. Writes of other threads are accepted
+///    until `closing` begins. A [`Hold`](crate::Hold) keeps its conversation open.
+/// 3. [`closing`](Adapter::closing) is called with the reason [`Stopping`](crate::Closing::Stopping), and may
+///    write a goodbye. The output is delivered.
+/// 4. Every thread ends and is joined, and `run` returns.
 ///
-/// After the drain timeout (5 s by default) or a second stop, the remaining sockets are aborted. A thread
-/// that is stuck in user code cannot be killed. In that case, `run` returns an error that names the thread's
-/// client.
+/// After the drain timeout (5 s by default) or [`stop_now`](Machine::stop_now), the remaining sockets are
+/// aborted. A thread that is stuck in user code cannot be killed. In that case, `run` returns an error that
+/// names the thread's client.
 ///
 /// A machine runs only once, and a second `run` is an error. If the machine was stopped before it ran, `run`
 /// returns `Ok` at once.
@@ -72,7 +73,7 @@ struct Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.shared.stop_once();
+        self.shared.stop();
     }
 }
 
@@ -197,22 +198,27 @@ impl Machine {
     }
 
     /// Stops the machine gracefully, as described [above](Machine#stopping). Returns at once, and may be
-    /// called from any thread and any callback. A second call acts like [`stop_now`](Machine::stop_now).
+    /// called from any thread and any callback. A second call does nothing.
     pub fn stop(&self) {
         self.shared.stop();
     }
 
-    /// Stops the machine like [`stop`](Machine::stop), unless it was stopped before.
-    pub(crate) fn stop_once(&self) {
-        self.shared.stop_once();
-    }
-
-    /// Stops the machine without waiting for peers. Returns at once.
+    /// Stops the machine without waiting for peers. Returns at once. A second call does nothing.
     ///
     /// Sockets are aborted, and output that is not delivered yet is dropped. Running callbacks still finish,
-    /// and `closing` is called for every client.
+    /// and `closing` is called for every client. If a graceful stop has begun, this ends it.
     pub fn stop_now(&self) {
-        self.shared.send(Event::StopNow);
+        self.shared.stop_now();
+    }
+
+    /// Closes the listeners of all servers, and serves the clients until they end by themselves. After
+    /// `limit`, stops the machine gracefully. Returns at once. A second call does nothing.
+    ///
+    /// The machine also stops when its last server has ended. Until then, intervals run as before, and no more
+    /// servers can be prepared. [`ServerHandle::drain`] does the same for one server, and describes a restart
+    /// without losing a connection. If the machine does not run yet, it stops.
+    pub fn drain(&self, limit: Duration) {
+        self.shared.drain(limit);
     }
 
     /// Returns `true` if the machine was asked to stop or has stopped.
@@ -221,8 +227,10 @@ impl Machine {
         self.shared.stopping.load(Ordering::Acquire)
     }
 
-    /// Sets how much time clients and callbacks have to end gracefully after a stop has begun. Changing it
-    /// after that has no effect. Default: 5 s.
+    /// Sets how much time clients and callbacks have to end gracefully after a stop of the machine or of a
+    /// server has begun. Changing it after that has no effect. Default: 5 s.
+    ///
+    /// Connections that are left after this time are aborted, and a warning names their clients.
     pub fn set_drain_timeout(&self, limit: Duration) {
         *self.shared.drain_timeout.lock() = limit;
     }

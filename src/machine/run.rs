@@ -6,15 +6,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::event::{Event, ServerId};
-use crate::logging::{self, error, info, Escaped};
+use crate::logging::{self, error, info, warn, Escaped};
 use crate::machine::shared::{MachineShared, Stage};
+use crate::server::state::ServerState;
 use crate::sync::atomic::Ordering;
 use crate::sync::channel::Receiver;
 
 /// How much time aborted clients and the last threads have after the drain timeout.
 const GRACE: Duration = Duration::from_millis(400);
+/// How long the machine waits for one more thread to end after that, and after each thread that has ended.
+const PROGRESS: Duration = Duration::from_millis(100);
+/// How long the machine waits without progress if no thread runs user code. All threads then end by
+/// themselves, unless the destructor of a thread-local hangs.
+const OWN_THREADS: Duration = Duration::from_secs(5);
 /// How long `run` waits for the log before it returns. After a stop that has used all its time, `run` returns
 /// at the latest `SECOND_GRACE` after the drain timeout.
 const LOG_FLUSH: Duration = Duration::from_secs(1);
@@ -71,9 +78,22 @@ struct ControlThread<'a> {
     failure: Option<Error>,
     /// The last thread has ended.
     threads_ended: bool,
+    /// When servers and the machine have to be stopped or aborted, as long as the machine serves.
+    due: Vec<(Instant, Due)>,
     /// When the current phase of the stop ends.
     deadline: Instant,
     phase: Phase,
+}
+
+/// What has to be done at a certain time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// A drain of the machine has reached its limit.
+    Stop,
+    /// A drain of a server has reached its limit.
+    StopServer(ServerId),
+    /// A stop of a server has reached the drain timeout.
+    AbortServer(ServerId),
 }
 
 /// The phases of a stop.
@@ -81,8 +101,9 @@ struct ControlThread<'a> {
 enum Phase {
     /// Clients end by themselves.
     Graceful,
-    /// Sockets were aborted.
-    Hard,
+    /// Sockets were aborted. So many threads were left when the deadline was set, and the last one of them
+    /// ended before the given time.
+    Hard { threads: usize, since: Instant },
     /// The machine no longer waits for anything.
     GivenUp,
 }
@@ -94,6 +115,7 @@ impl ControlThread<'_> {
             events,
             failure: None,
             threads_ended: false,
+            due: Vec::new(),
             deadline: Instant::now(),
             phase: Phase::Graceful,
         }
@@ -102,13 +124,42 @@ impl ControlThread<'_> {
     /// Reacts to events until it is time to stop. Returns how long the graceful stop may take.
     fn serve(&mut self) -> Duration {
         while !self.is_done() {
-            match self.events.recv() {
-                Ok(Event::Stop) | Err(_) => break,
-                Ok(Event::StopNow) => return Duration::ZERO,
-                Ok(event) => self.react(event),
+            let next = self.due.iter().map(|(at, _)| *at).min();
+            let event = match next {
+                None => self.events.recv().map_err(|_| ()),
+                Some(next) => self.events.recv_deadline(next).map_err(|_| ()),
+            };
+            match (event, next) {
+                (Ok(Event::Stop), _) | (Err(()), None) => break,
+                (Ok(Event::StopNow), _) => return Duration::ZERO,
+                (Ok(Event::Drain(limit)), _) => self.drain(limit),
+                (Ok(event), _) => self.react(event),
+                (Err(()), Some(next)) => {
+                    let due = self.due.iter().position(|(at, _)| *at == next);
+                    match due.map(|index| self.due.swap_remove(index).1) {
+                        Some(Due::Stop) => break,
+                        Some(Due::StopServer(id)) => self.end_clients(id),
+                        Some(Due::AbortServer(id)) => {
+                            let server = self.shared.server(id);
+                            abort_clients(server.as_slice(), *self.shared.drain_timeout.lock());
+                        }
+                        None => {}
+                    }
+                }
             }
         }
         *self.shared.drain_timeout.lock()
+    }
+
+    /// Closes the listeners of all servers. Their clients continue.
+    fn drain(&mut self, limit: Duration) {
+        info!("the machine drains");
+        self.shared.registry.lock().draining = true;
+        self.due.push((Instant::now() + limit.min(YEAR), Due::Stop));
+        for server in self.shared.servers() {
+            server.start_drain();
+            server.close_listeners();
+        }
     }
 
     /// Returns `true` if nothing keeps the machine running: it has no server left, or it never had a server
@@ -116,15 +167,15 @@ impl ControlThread<'_> {
     fn is_done(&self) -> bool {
         let jobs = self.shared.scheduler.pending();
         let mut registry = self.shared.registry.lock();
-        let done = registry.servers.is_empty() && (registry.had_server || jobs == 0);
+        let idle = registry.had_server || registry.draining || jobs == 0;
+        let done = registry.servers.is_empty() && idle;
         if done {
             registry.stage = Stage::Stopping;
         }
         done
     }
 
-    /// Stops everything in order. It stops gracefully for `limit` or until a second stop. After that it
-    /// aborts.
+    /// Stops everything in order. It stops gracefully for `limit` or until `StopNow`. After that it aborts.
     fn stop(mut self, limit: Duration) -> Result {
         let (shared, start) = (self.shared, Instant::now());
         shared.stopping.store(true, Ordering::Release);
@@ -137,9 +188,13 @@ impl ControlThread<'_> {
             server.close_listeners();
         }
         shared.scheduler.stop();
+        if limit.is_zero() {
+            self.abort();
+        }
         self.wait_until(|_| shared.servers().iter().all(|server| !server.has_listeners()));
 
-        // The clients are closed. Each of them ends after its callbacks have finished.
+        // The input of the clients ends. Each client ends after its callbacks have finished, its holds were
+        // dropped and its output was delivered.
         for server in shared.servers() {
             server.end_clients();
         }
@@ -151,7 +206,7 @@ impl ControlThread<'_> {
 
         // By now, every thread has ended and is joined, or it is stuck in user code.
         let stuck = shared.engine.threads.join();
-        let error = self.stuck_error(stuck, start.elapsed()).or(self.failure);
+        let error = stuck_error(stuck, start.elapsed()).or(self.failure);
         release_servers(shared);
         info!("the machine has stopped");
         let left = (limit.min(YEAR) + SECOND_GRACE).saturating_sub(start.elapsed());
@@ -159,32 +214,58 @@ impl ControlThread<'_> {
         error.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Reacts to events until `done` returns `true`. At the deadline or after a second stop it aborts all
-    /// clients and waits a little longer. Then it gives up.
+    /// Reacts to events until `done` returns `true`. At the deadline or after `StopNow` it aborts all clients
+    /// and waits as long as threads end. Then it gives up.
     fn wait_until(&mut self, done: impl Fn(&Self) -> bool) {
         while self.phase != Phase::GivenUp && !done(self) {
             match (self.events.recv_deadline(self.deadline), self.phase) {
-                (Ok(Event::Stop | Event::StopNow) | Err(_), Phase::Graceful) => self.abort(),
-                (Err(_), _) => self.phase = Phase::GivenUp,
+                (Ok(Event::StopNow), Phase::Graceful) => self.abort(),
                 (Ok(event), _) => self.react(event),
+                (Err(_), Phase::Graceful) => {
+                    let limit = *self.shared.drain_timeout.lock();
+                    abort_clients(&self.shared.servers(), limit);
+                    self.abort();
+                }
+                (Err(_), Phase::Hard { threads, since }) => self.wait_or_give_up(threads, since),
+                (Err(_), Phase::GivenUp) => {}
             }
         }
     }
 
     fn abort(&mut self) {
-        self.phase = Phase::Hard;
-        self.deadline = Instant::now() + GRACE;
+        let now = Instant::now();
+        self.phase = Phase::Hard { threads: self.shared.engine.threads.count(), since: now };
+        self.deadline = now + GRACE;
         for server in self.shared.servers() {
             server.abort_clients();
         }
         self.shared.stop_threads();
     }
 
+    /// Waits for longer if a thread has ended since the last time. On a busy machine, the ends of thousands of
+    /// threads take a while, and their code is not stuck.
+    fn wait_or_give_up(&mut self, threads: usize, since: Instant) {
+        let (now, left) = (Instant::now(), self.shared.engine.threads.count());
+        let stuck = left >= threads && self.shared.engine.threads.is_in_user_code();
+        if stuck || (left >= threads && now >= since + OWN_THREADS) {
+            self.phase = Phase::GivenUp;
+            return;
+        }
+        self.deadline = now + PROGRESS;
+        self.phase = Phase::Hard { threads: left, since: if left < threads { now } else { since } };
+    }
+
     /// Reacts to an event, as described in the table of the control channel.
     fn react(&mut self, event: Event) {
         match event {
             // The stop has already begun.
-            Event::Stop | Event::StopNow => {}
+            Event::Drain(_) | Event::Stop | Event::StopNow => {}
+            Event::DrainServer(id, limit) => {
+                self.due.push((Instant::now() + limit.min(YEAR), Due::StopServer(id)));
+                if let Some(server) = self.shared.server(id) {
+                    server.close_listeners();
+                }
+            }
             Event::StopServer(id) => self.close_listeners(id),
             Event::ServerFailed(id, source) => {
                 // A server whose `prepare` has failed is not in the registry.
@@ -193,11 +274,14 @@ impl ControlThread<'_> {
                 self.close_listeners(id);
             }
             Event::ListenersClosed(id) => {
-                if let Some(server) = self.shared.server(id) {
-                    server.end_clients();
+                if self.shared.server(id).is_some_and(|server| !server.is_draining()) {
+                    self.end_clients(id);
                 }
             }
             Event::ServerEnded(id) => {
+                self.due.retain(
+                    |(_, due)| !matches!(due, Due::StopServer(it) | Due::AbortServer(it) if *it == id),
+                );
                 let Some(server) = self.shared.unregister(id) else { return };
                 // If the server has ended by itself, its stop hooks have not been called yet.
                 server.close_listeners();
@@ -209,22 +293,49 @@ impl ControlThread<'_> {
         }
     }
 
-    fn close_listeners(&self, id: ServerId) {
+    fn close_listeners(&mut self, id: ServerId) {
         let Some(server) = self.shared.server(id) else { return };
         server.close_listeners();
         if !server.has_listeners() {
-            server.end_clients();
+            self.end_clients(id);
         }
     }
 
-    fn stuck_error(&self, stuck: Vec<String>, waited: Duration) -> Option<Error> {
-        if stuck.is_empty() {
-            return None;
-        }
-        let threads = self.shared.describe(stuck);
-        error!("stuck in user code: {}", Escaped(threads.join(", ")));
-        Some(Error::Stuck { threads, waited })
+    /// Stops the clients of one server. After the drain timeout, they are aborted.
+    fn end_clients(&mut self, id: ServerId) {
+        let Some(server) = self.shared.server(id) else { return };
+        let limit = *self.shared.drain_timeout.lock();
+        self.due.push((Instant::now() + limit.min(YEAR), Due::AbortServer(id)));
+        server.end_clients();
     }
+}
+
+/// Aborts the clients that have not ended within the drain timeout, and names them in a warning.
+fn abort_clients(servers: &[Arc<ServerState>], limit: Duration) {
+    /// How many clients are named.
+    const NAMED: usize = 8;
+    let clients: Vec<Client> = servers.iter().flat_map(|server| server.abort_clients()).collect();
+    if clients.is_empty() {
+        return;
+    }
+    let named: Vec<String> = clients
+        .iter()
+        .take(NAMED)
+        .map(|client| format!("client {} from {}", client.id(), client.remote()))
+        .collect();
+    let more = match clients.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    warn!("after the drain timeout of {limit:?}, connections are cut: {}{more}", Escaped(named.join(", ")));
+}
+
+fn stuck_error(threads: Vec<String>, waited: Duration) -> Option<Error> {
+    if threads.is_empty() {
+        return None;
+    }
+    error!("stuck in user code: {}", Escaped(threads.join(", ")));
+    Some(Error::Stuck { threads, waited })
 }
 
 /// Drops the servers that have not ended, and keeps their statistics.

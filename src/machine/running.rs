@@ -69,7 +69,7 @@ impl Running {
     }
 
     fn stop_and_wait(&mut self) -> Result {
-        self.machine.stop_once();
+        self.machine.stop();
         self.wait()
     }
 

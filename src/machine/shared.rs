@@ -12,7 +12,7 @@ use crate::server::control::Engine;
 use crate::server::permit::ActiveGuard;
 use crate::server::state::ServerState;
 use crate::stats::ServerStats;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::sync::channel::{unbounded, Receiver};
 use crate::sync::Mutex;
 use crate::threads::pool::Pool;
@@ -20,6 +20,11 @@ use crate::threads::Threads;
 
 /// How much time clients have to end gracefully. `Machine::set_drain_timeout` changes it.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+const NOTHING: u8 = 0;
+const DRAIN: u8 = 1;
+const STOP: u8 = 2;
+const STOP_NOW: u8 = 3;
 
 /// The state that all handles of one machine share.
 pub(super) struct MachineShared {
@@ -31,6 +36,9 @@ pub(super) struct MachineShared {
     pub(super) scheduler: Scheduler,
     /// Written by `set_drain_timeout`, read by `run` when the stop begins.
     pub(super) drain_timeout: Mutex<Duration>,
+    /// What was asked for. It is never lowered. Written by the thread that asks, so that a call that repeats an
+    /// earlier one sends nothing.
+    asked: AtomicU8,
     /// `true` if the machine was asked to stop or has stopped. Set by the thread that asks for the stop. Read
     /// by the scheduler between jobs, and by `Machine::is_stopped`.
     pub(super) stopping: Arc<AtomicBool>,
@@ -43,6 +51,8 @@ pub(super) struct ServerRegistry {
     pub(super) servers: Vec<Arc<ServerState>>,
     next: u64,
     pub(super) had_server: bool,
+    /// The machine drains, so no more servers can be prepared.
+    pub(super) draining: bool,
     /// The statistics of servers that have ended.
     pub(super) past: ServerStats,
 }
@@ -71,6 +81,7 @@ impl MachineShared {
             servers: Vec::new(),
             next: 0,
             had_server: false,
+            draining: false,
             past: ServerStats::default(),
         };
         let stopping = Arc::new(AtomicBool::new(false));
@@ -81,6 +92,7 @@ impl MachineShared {
             registry: Mutex::new(registry),
             engine,
             drain_timeout: Mutex::new(DRAIN_TIMEOUT),
+            asked: AtomicU8::new(NOTHING),
             stopping,
         })
     }
@@ -90,7 +102,7 @@ impl MachineShared {
     pub(super) fn register(&self, name: String) -> io::Result<(Arc<ServerState>, ActiveGuard)> {
         let stopping = || io::Error::other("the machine is stopping or has stopped");
         let mut registry = self.registry.lock();
-        if matches!(registry.stage, Stage::Stopping | Stage::Stopped) {
+        if registry.draining || matches!(registry.stage, Stage::Stopping | Stage::Stopped) {
             return Err(stopping());
         }
         let server = ServerState::new(ServerId(registry.next), name, self.events.clone());
@@ -120,20 +132,35 @@ impl MachineShared {
         self.servers().into_iter().find(|server| server.id() == id)
     }
 
-    pub(super) fn stop(&self) {
-        self.send(Event::Stop);
-    }
-
-    /// Stops the machine unless it was stopped before. A second stop would abort the clients.
-    pub(super) fn stop_once(&self) {
-        if !self.stopping.swap(true, Ordering::AcqRel) {
-            self.stop();
+    /// Asks for a drain. A second call does nothing.
+    pub(super) fn drain(&self, limit: Duration) {
+        if self.raise(DRAIN) {
+            self.send(Event::Drain(limit));
         }
     }
 
-    /// Sends a stop to the thread in `run`. If the machine does not run yet, it stops here.
-    pub(super) fn send(&self, stop: Event) {
+    /// Asks for a graceful stop. A second call does nothing.
+    pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+        if self.raise(STOP) {
+            self.send(Event::Stop);
+        }
+    }
+
+    /// Asks for a stop that aborts the clients. A second call does nothing.
+    pub(super) fn stop_now(&self) {
+        self.stopping.store(true, Ordering::Release);
+        if self.raise(STOP_NOW) {
+            self.send(Event::StopNow);
+        }
+    }
+
+    fn raise(&self, level: u8) -> bool {
+        self.asked.fetch_max(level, Ordering::AcqRel) < level
+    }
+
+    /// Sends an event to the thread in `run`. If the machine does not run yet, it stops here.
+    fn send(&self, event: Event) {
         let prepared = {
             let mut registry = self.registry.lock();
             let prepared = registry.stage == Stage::Prepared;
@@ -143,10 +170,11 @@ impl MachineShared {
             prepared
         };
         if prepared {
+            self.stopping.store(true, Ordering::Release);
             self.release();
         } else {
             // After the machine has stopped, the receiver no longer exists.
-            drop(self.events.send(stop));
+            drop(self.events.send(event));
         }
     }
 
@@ -157,22 +185,6 @@ impl MachineShared {
         self.engine.threads.close(move || drop(events.send(Event::ThreadsEnded)));
         self.engine.pool.end_parked();
         self.engine.reactor.stop();
-    }
-
-    /// Returns one line for each stuck thread, with the client that it serves or with its name.
-    pub(super) fn describe(&self, threads: Vec<String>) -> Vec<String> {
-        let clients = self.servers().into_iter().flat_map(|server| server.clients());
-        let mut lines: Vec<String> = clients
-            .map(|client| format!("the thread of client {} from {}", client.id(), client.remote()))
-            .collect();
-        let serves_client = |name: &String| {
-            name.starts_with("backport-worker-") || name == "backport-stdio" || name == "backport-memory"
-        };
-        if lines.is_empty() {
-            return threads;
-        }
-        lines.extend(threads.into_iter().filter(|name| !serves_client(name)));
-        lines
     }
 
     /// Drops everything that was prepared on a machine that never ran: listeners, factories and jobs.

@@ -43,10 +43,20 @@ pub(crate) enum Waited {
     TimedOut,
 }
 
-/// The directions in which a wait has found a descriptor ready.
-pub(crate) struct Seen {
-    pub(crate) readable: bool,
-    pub(crate) writable: bool,
+/// How a wait for a closing connection ended.
+pub(crate) enum TakenWait {
+    /// The descriptor is ready in at least one direction.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "nothing is watched there"))]
+    Seen { writable: bool },
+    /// The deadline passed, or the connection was aborted.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "nothing is watched there"))]
+    TimedOut,
+    /// The descriptor cannot be watched. The caller has to wait in another way.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "nothing is watched there"))]
+    Unwatched,
+    /// The system does not report how much the peer has taken.
+    #[cfg_attr(unix, allow(dead_code, reason = "Unix reports it"))]
+    Unknown,
 }
 
 /// A client with a backlog, as the transport sees it.

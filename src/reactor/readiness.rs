@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use mio::Interest;
 
-use crate::reactor::{Flush, Reactor, Seen, Source, Waited};
+use crate::reactor::{Flush, Reactor, Source, TakenWait, Waited};
 use crate::sync::{Condvar, Mutex};
 
 /// The two directions of a descriptor, as indices.
@@ -92,14 +92,12 @@ impl Readiness {
     /// Blocks while a connection is closing, until there may be room to write or something to read. An
     /// earlier interrupt does not end this wait. If the read side was shut down (`read_shut`), waits only for
     /// room.
-    ///
-    /// Returns `None` after an abort, at the deadline, or if `descriptor` cannot be registered.
     pub(crate) fn wait_taken(
         self: &Arc<Self>,
         descriptor: &impl AsRawFd,
         read_shut: bool,
         deadline: Instant,
-    ) -> Option<Seen> {
+    ) -> TakenWait {
         let token = self.token();
         let mut state = self.state.lock();
         (state.wanted, state.ready) = ([!read_shut, true], [false; 2]);
@@ -111,7 +109,11 @@ impl Readiness {
         }
         state.wanted = [false; 2];
         let [readable, writable] = state.ready;
-        (watched && !state.aborted && (readable || writable)).then_some(Seen { readable, writable })
+        match (watched, readable || writable) {
+            (_, true) => TakenWait::Seen { writable },
+            (true, false) => TakenWait::TimedOut,
+            (false, false) => TakenWait::Unwatched,
+        }
     }
 
     /// Calls `flush` on the reactor's thread whenever there may be room to write. Returns `false` if
@@ -213,6 +215,6 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(60);
         assert_eq!(readiness.wait_writable(&io::stdin(), deadline), Waited::Ready);
         assert_eq!(readiness.wait_writable(&io::stdin(), Instant::now()), Waited::TimedOut);
-        assert!(readiness.wait_taken(&io::stdin(), false, deadline).is_none());
+        assert!(matches!(readiness.wait_taken(&io::stdin(), false, deadline), TakenWait::Unwatched));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use crate::reactor::{Flush, Seen, Source, Waited};
+use crate::reactor::{Flush, Source, TakenWait, Waited};
 use crate::threads::Threads;
 
 /// Watches nothing.
@@ -51,9 +51,9 @@ impl Readiness {
         }
     }
 
-    /// Returns `None`, because the system does not report how much the peer has taken.
-    pub(crate) fn wait_taken<T>(self: &Arc<Self>, _: &T, _: bool, _: Instant) -> Option<Seen> {
-        None
+    /// Does not wait, because the system does not report how much the peer has taken.
+    pub(crate) fn wait_taken<T>(self: &Arc<Self>, _: &T, _: bool, _: Instant) -> TakenWait {
+        TakenWait::Unknown
     }
 
     /// Returns `false`, because no thread can report room to write.

@@ -145,7 +145,7 @@ impl Scheduler {
             let time = Time::start(manual.get());
             SchedulerThread { schedule: Schedule::new(), time, events, stopping }.run(&receiver);
         };
-        if let Err(error) = self.threads.spawn("backport-scheduler".to_owned(), None, run) {
+        if let Err(error) = self.threads.spawn_user_code("backport-scheduler".to_owned(), run) {
             // The receiver is dropped now, so each job ends when it is added. If the machine is stopping, it
             // starts no more threads, and this is not a failure.
             if !self.stopping.load(Ordering::Acquire) {

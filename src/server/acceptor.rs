@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::logging::{debug, warn, Escaped};
+use crate::logging::debug;
 use crate::server::accept_error::{accept_action, AcceptAction};
 use crate::server::listener::{Accepted, Listener};
 use crate::server::permit::{ListenerGuard, Permit};
@@ -65,7 +65,7 @@ impl<L: Listener> Acceptor<L> {
                     if let Err(error) = serve(permit, accepted) {
                         self.server.counters.refused.fetch_add(1, Ordering::Relaxed);
                         if !self.server.is_stopping() {
-                            self.warn(format_args!("a client could not be served: {error}"));
+                            self.server.warn(format_args!("a client could not be served: {error}"));
                         }
                     }
                 }
@@ -112,7 +112,7 @@ impl<L: Listener> Acceptor<L> {
                     return Some(taken);
                 }
                 if !self.server.is_stopping() {
-                    self.warn(format_args!(
+                    self.server.warn(format_args!(
                         "the limit of {} clients is reached, new clients wait; max_clients raises the limit",
                         self.server.limits().max_clients()
                     ));
@@ -125,13 +125,6 @@ impl<L: Listener> Acceptor<L> {
     fn back_off(&mut self, error: &io::Error) {
         let pause = self.back_off.as_ref().map_or(BACK_OFF.0, |last| (last.pause * 2).min(BACK_OFF.1));
         self.back_off = Some(BackOff { until: Instant::now() + pause, pause });
-        self.warn(format_args!("cannot accept connections, trying again: {error}"));
-    }
-
-    fn warn(&self, message: std::fmt::Arguments<'_>) {
-        if let Some(more) = self.server.warnings.allow(Instant::now()) {
-            let name = self.server.name();
-            warn!("server {}: {message} ({more} such warnings were left out)", Escaped(name));
-        }
+        self.server.warn(format_args!("cannot accept connections, trying again: {error}"));
     }
 }

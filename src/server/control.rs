@@ -57,7 +57,7 @@ impl Control {
         }
         let guard =
             ActiveGuard::take(&self.state).ok_or_else(|| io::Error::other("the server is stopping"))?;
-        self.engine.threads.spawn(format!("backport-{}", name.as_ref()), None, move || {
+        self.engine.threads.spawn_user_code(format!("backport-{}", name.as_ref()), move || {
             let _guard = guard;
             f();
         })

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::client::id::ClientId;
 use crate::client::Client;
 use crate::server::state::ServerState;
 use crate::stats::ServerStats;
@@ -32,6 +33,12 @@ impl ServerHandle {
     #[must_use]
     pub fn clients(&self) -> Vec<Client> {
         self.state.clients()
+    }
+
+    /// Returns the connected client with this number, or `None` if it has ended.
+    #[must_use]
+    pub fn client(&self, id: ClientId) -> Option<Client> {
+        self.state.client(id)
     }
 
     /// Returns the number of connected clients.
@@ -66,15 +73,28 @@ impl ServerHandle {
 
     /// Stops this server alone, gracefully. Returns at once. A second call does nothing.
     ///
-    /// The server closes its listeners, and then its clients with the reason
-    /// [`Stopping`](crate::Closing::Stopping). It has ended when its last client has ended. When the last
-    /// server of a machine has ended, the machine stops. If the machine does not run yet, the listeners close
-    /// when it runs.
+    /// The server closes its listeners, and then ends its clients with the reason
+    /// [`Stopping`](crate::Closing::Stopping), in the same way as a stop of the [machine](crate::Machine#stopping).
+    /// Clients that are left after the [drain timeout](crate::Machine::set_drain_timeout) are aborted. The
+    /// server has ended when its last client has ended. When the last server of a machine has ended, the
+    /// machine stops. If the machine does not run yet, the listeners close when it runs.
     pub fn stop(&self) {
         self.state.request_stop();
     }
 
-    /// Returns `true` if the server was asked to stop or has ended.
+    /// Closes the listeners of this server, and serves its clients until they end by themselves. After
+    /// `limit`, stops the clients that are left, as [`stop`](ServerHandle::stop) does. Returns at once. A
+    /// second call does nothing.
+    ///
+    /// Use it to restart a program without losing a connection. Pass the listener to the new process first
+    /// ([`TcpServer::from_listener`](crate::TcpServer::from_listener)), and then drain the server of the old
+    /// process. A connection that the server has already accepted is served, even if it waits for a place.
+    /// The server has ended when its last client has ended.
+    pub fn drain(&self, limit: Duration) {
+        self.state.request_drain(limit);
+    }
+
+    /// Returns `true` if the server was asked to stop or to drain, or has ended.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.state.is_stopping()
@@ -109,6 +129,18 @@ impl ServerHandle {
     /// from now on.
     pub fn set_max_backlog(&self, limit: usize) {
         self.state.limits().set_max_backlog(limit);
+    }
+}
+
+impl Client {
+    /// Returns the handle of the server that serves this client.
+    #[must_use]
+    pub fn server(&self) -> ServerHandle {
+        let server = Arc::clone(&self.shared().context().server);
+        match server.downcast::<ServerState>() {
+            Ok(server) => ServerHandle::new(server),
+            Err(_) => unreachable!("the session of a client sets the state of its server"),
+        }
     }
 }
 

@@ -102,7 +102,8 @@ fn leave(server: &Arc<ServerState>, permits: usize, client: Option<&Client>) {
     }
 }
 
-/// Held by an acceptor for as long as its listener is open. If one listener closes, the whole server stops.
+/// Held by an acceptor for as long as its listener is open. If one listener closes by itself, the whole server
+/// stops.
 /// The last guard to be dropped reports that all listeners are closed.
 pub(crate) struct ListenerGuard {
     server: Arc<ServerState>,
@@ -117,7 +118,10 @@ impl ListenerGuard {
 
 impl Drop for ListenerGuard {
     fn drop(&mut self) {
-        self.server.request_stop();
+        // A server that drains closes its listeners and keeps its clients.
+        if !self.server.is_draining() {
+            self.server.request_stop();
+        }
         let last = {
             let mut registry = self.server.registry().lock();
             registry.listeners -= 1;

@@ -21,7 +21,8 @@ use crossbeam_channel::Sender;
 use crate::adapter::Adapter;
 use crate::catch_panic::catch_panic;
 use crate::client::id::ClientId;
-use crate::client::state::ClientContext;
+use crate::client::linger::Undelivered;
+use crate::client::state::{ClientContext, ClientShared};
 use crate::client::Client;
 use crate::closing::Closing;
 use crate::error::Result;
@@ -34,6 +35,7 @@ use crate::server::state::ServerState;
 use crate::server::upgrade::{upgrade_all, Connection, Upgrade};
 use crate::sync::atomic::Ordering;
 use crate::threads::pool::{Job, Pool};
+use crate::threads::user_code::user_code;
 use crate::transport::Transport;
 
 /// Creates the transport of an accepted socket. It runs on the session's thread, so that the same thread
@@ -60,8 +62,14 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
     ) -> Sessions<F, S> {
         let (server, engine) = (Arc::clone(control.state()), control.engine());
         let limits = Arc::clone(server.limits());
+        let context = ClientContext {
+            limits,
+            threads: Arc::clone(&engine.threads),
+            server: Arc::<ServerState>::clone(&server),
+            patient: false,
+        };
         Sessions {
-            context: Arc::new(ClientContext { limits, threads: Arc::clone(&engine.threads) }),
+            context: Arc::new(context),
             server,
             pool: Arc::clone(&engine.pool),
             factory,
@@ -118,7 +126,7 @@ enum Stage<A, S> {
     Opening(Client, Arc<dyn Transport>),
     Talking(Client, Arc<dyn Transport>, Box<A>),
     Closing(Client, Box<A>, Talked),
-    Lingering(Client, Closing),
+    Lingering(Client, Ending),
     Ended,
 }
 
@@ -126,6 +134,13 @@ enum Stage<A, S> {
 struct Talked {
     outcome: Result<Result, String>,
     end_of_input: bool,
+}
+
+/// Why a connection ends.
+struct Ending {
+    reason: Closing,
+    /// A callback of the end has panicked: `closing`, or the drop of the adapter.
+    panicked: bool,
 }
 
 impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Job for Session<A, F, S> {
@@ -137,6 +152,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Job fo
         if let Err(message) = catch_panic(move || drop(sessions)) {
             error!("a panic while the factory of a server was dropped: {}", Escaped(message));
         }
+        user_code(None);
     }
 }
 
@@ -147,7 +163,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
             Stage::Accepted(accepted) => self.register(sessions, accepted),
             Stage::Upgrading(client, transport) => upgrade(sessions, client, transport),
             Stage::Opening(client, transport) => open(sessions, client, transport),
-            Stage::Talking(client, transport, adapter) => talk(sessions, client, transport, adapter),
+            Stage::Talking(client, transport, adapter) => talk(client, transport, adapter),
             Stage::Closing(client, adapter, talked) => close(client, adapter, talked),
             Stage::Lingering(client, reason) => linger(sessions, &client, reason),
             Stage::Ended => Stage::Ended,
@@ -169,6 +185,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
             sessions.server.counters.refused.fetch_add(1, Ordering::Relaxed);
             return Stage::Ended;
         }
+        user_code(Some(Arc::<ClientShared>::clone(client.shared())));
         debug!("client {} from {}: connected", client.id(), client.remote());
         if upgrades {
             Stage::Upgrading(client, transport)
@@ -214,20 +231,16 @@ fn open<A: Adapter, F: Fn() -> A, S>(
 
 /// Ends a connection that was never opened, so `closing` is not called.
 fn never_opened<A, S>(client: Client, outcome: Result<Result, String>) -> Stage<A, S> {
-    let reason = client.shared().begin_closing(outcome, false);
-    Stage::Lingering(client, reason)
+    let reason = catch_panic(|| client.shared().begin_closing(outcome, false));
+    let reason = reason.unwrap_or_else(Closing::Panicked);
+    Stage::Lingering(client, Ending { reason, panicked: false })
 }
 
 /// Calls `serving` until the conversation ends.
-fn talk<A: Adapter, F, S>(
-    sessions: &Sessions<F, S>,
-    client: Client,
-    transport: Arc<dyn Transport>,
-    mut adapter: Box<A>,
-) -> Stage<A, S> {
+fn talk<A: Adapter, S>(client: Client, transport: Arc<dyn Transport>, mut adapter: Box<A>) -> Stage<A, S> {
     let mut end_of_input = false;
     let outcome = catch_panic(|| {
-        let mut input = Input::new(client.clone(), transport, Arc::clone(&sessions.context.limits));
+        let mut input = Input::new(client.clone(), transport);
         let result = adapter.serving(&client, &mut input);
         end_of_input = input.is_at_end();
         result
@@ -242,33 +255,58 @@ fn close<A: Adapter, S>(client: Client, mut adapter: Box<A>, talked: Talked) -> 
     // The `source` of an error is user code, too.
     let reason = catch_panic(|| client.shared().begin_closing(outcome, end_of_input));
     let reason = reason.unwrap_or_else(Closing::Panicked);
+    let mut panicked = false;
     if let Err(message) = catch_panic(|| adapter.closing(&client, &reason)) {
         error!("client {}: a panic in closing: {}", client.id(), Escaped(message));
+        panicked = true;
     }
     if let Err(message) = catch_panic(move || drop(adapter)) {
         error!("client {}: a panic while the adapter was dropped: {}", client.id(), Escaped(message));
+        panicked = true;
     }
-    Stage::Lingering(client, reason)
+    Stage::Lingering(client, Ending { reason, panicked })
 }
 
 /// Counts and logs the end, delivers the last output and drops the transport.
 #[inline(never)]
-fn linger<A, F, S>(sessions: &Sessions<F, S>, client: &Client, reason: Closing) -> Stage<A, S> {
-    sessions.server.count(&reason);
-    log_end(client, &reason);
-    client.shared().finish_closing();
-    if let Some(reports) = &sessions.reports {
+fn linger<A, F, S>(sessions: &Sessions<F, S>, client: &Client, ending: Ending) -> Stage<A, S> {
+    let (server, Ending { reason, mut panicked }) = (&sessions.server, ending);
+    server.count(&reason);
+    log_end(server, client, &reason);
+    let is_panic = matches!(reason, Closing::Panicked(_));
+    match client.shared().finish_closing() {
+        Ok(()) => {}
+        Err(Undelivered::TooSlow) => server.warn_of_slow_peer(format_args!(
+            "client {} from {} did not take its last output in time: the rest was dropped",
+            client.id(),
+            client.remote()
+        )),
+        Err(Undelivered::Lost(error)) => {
+            debug!("client {}: its last output is lost: {}", client.id(), Escaped(error));
+        }
+    }
+    // The error of a callback is a value of the user.
+    let report = || match &sessions.reports {
         // The receiver may already be dropped.
-        drop(reports.send(reason));
+        Some(reports) => drop(reports.send(reason)),
+        None => drop(reason),
+    };
+    if let Err(message) = catch_panic(report) {
+        error!("client {}: a panic while an error was dropped: {}", client.id(), Escaped(message));
+        panicked = true;
+    }
+    if panicked && !is_panic {
+        server.count_panic();
     }
     Stage::Ended
 }
 
-fn log_end(client: &Client, reason: &Closing) {
+fn log_end(server: &ServerState, client: &Client, reason: &Closing) {
     let (id, remote) = (client.id(), client.remote());
     match reason {
         Closing::Panicked(_) => error!("client {id} from {remote}: {reason}"),
         Closing::Failed(_) => warn!("client {id} from {remote}: {reason}"),
+        Closing::TooSlow => server.warn_of_slow_peer(format_args!("client {id} from {remote}: {reason}")),
         _ => debug!("client {id} from {remote}: {reason} after {:.1?}", client.connected_since().elapsed()),
     }
 }

@@ -3,7 +3,8 @@
 //! A server stops in these steps. Any thread may take the first step. The thread in `run` takes the next two
 //! (`machine/run.rs`):
 //!
-//! 1. [`request_stop`](ServerState::request_stop) asks for the stop.
+//! 1. [`request_stop`](ServerState::request_stop) asks for the stop, or
+//!    [`request_drain`](ServerState::request_drain) asks for a drain, which takes step 3 later.
 //! 2. [`close_listeners`](ServerState::close_listeners) wakes the acceptors, which then close their
 //!    listeners.
 //! 3. [`end_clients`](ServerState::end_clients) closes the clients after the last listener has closed.
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{bounded, Receiver, Sender};
 
@@ -22,11 +24,15 @@ use crate::client::Client;
 use crate::closing::Closing;
 use crate::event::{Event, Events, ServerId};
 use crate::limits::Limits;
-use crate::logging::{error, info, Escaped, Limiter};
+use crate::logging::{error, info, warn, Escaped, Limiter};
 use crate::server::notify::Notify;
 use crate::stats::ServerStats;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
 use crate::sync::Mutex;
+
+const NOTHING: u8 = 0;
+const DRAIN: u8 = 1;
+const STOP: u8 = 2;
 
 /// The state of one server. The handles, threads and clients of the server share it.
 pub(crate) struct ServerState {
@@ -36,6 +42,9 @@ pub(crate) struct ServerState {
     events: Events,
     registry: Mutex<ClientRegistry>,
     stop: Mutex<StopStage>,
+    /// What was asked for: [`NOTHING`], [`DRAIN`] or [`STOP`]. It is never lowered. Written by the thread that
+    /// asks, before it changes `stop`.
+    asked: AtomicU8,
     /// Disconnected when the listeners close.
     stopped: Receiver<()>,
     /// Set by `ServerHandle::suspend` and `resume`, and read by the acceptor.
@@ -44,7 +53,10 @@ pub(crate) struct ServerState {
     pub(crate) changed: Notify,
     /// Written by the acceptor and by sessions, and read by threads that ask for the statistics.
     pub(crate) counters: Counters,
+    /// Limits the warnings about accepting connections.
     pub(crate) warnings: Limiter,
+    /// Limits the warnings about peers that read too slowly.
+    slow_peers: Limiter,
 }
 
 /// Written under the lock by the acceptor, which takes permits, by sessions, which return permits, and by the
@@ -105,11 +117,13 @@ impl ServerState {
             events,
             registry: Mutex::default(),
             stop: Mutex::new(StopStage::Serving(StopHooks { stopped: Some(sender), calls: Vec::new() })),
+            asked: AtomicU8::new(NOTHING),
             stopped,
             suspended: AtomicBool::new(false),
             changed: Notify::default(),
             counters: Counters::default(),
             warnings: Limiter::default(),
+            slow_peers: Limiter::default(),
         })
     }
 
@@ -137,6 +151,10 @@ impl ServerState {
         self.registry.lock().clients.values().cloned().collect()
     }
 
+    pub(crate) fn client(&self, id: ClientId) -> Option<Client> {
+        self.registry.lock().clients.get(&id).cloned()
+    }
+
     pub(crate) fn client_count(&self) -> usize {
         self.registry.lock().clients.len()
     }
@@ -160,6 +178,31 @@ impl ServerState {
             _ => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a panic at the end of a client that has not ended because of a panic.
+    pub(crate) fn count_panic(&self) {
+        self.counters.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Logs a warning about accepting connections, unless there was one within the last seconds.
+    pub(crate) fn warn(&self, message: fmt::Arguments<'_>) {
+        self.warn_limited(&self.warnings, message);
+    }
+
+    /// Logs a warning about a peer that reads too slowly, unless there was one within the last seconds.
+    pub(crate) fn warn_of_slow_peer(&self, message: fmt::Arguments<'_>) {
+        self.warn_limited(&self.slow_peers, message);
+    }
+
+    fn warn_limited(&self, limiter: &Limiter, message: fmt::Arguments<'_>) {
+        let Some(more) = limiter.allow(Instant::now()) else { return };
+        let name = self.name();
+        if more == 0 {
+            warn!("server {}: {message}", Escaped(name));
+        } else {
+            warn!("server {}: {message} ({more} more warnings were left out)", Escaped(name));
+        }
     }
 
     pub(crate) fn stats(&self) -> ServerStats {
@@ -221,9 +264,41 @@ impl ServerState {
 
     /// Asks the thread in `run` to stop this server. Never blocks. A second call does nothing.
     pub(crate) fn request_stop(&self) {
-        if self.mark_stopping() {
+        if self.raise(STOP) {
+            self.mark_stopping();
             self.send(Event::StopServer(self.id));
         }
+    }
+
+    /// Asks the thread in `run` to close the listeners, and to stop the clients that are left after `limit`.
+    /// Never blocks. A second call does nothing.
+    pub(crate) fn request_drain(&self, limit: Duration) {
+        if self.start_drain() {
+            self.send(Event::DrainServer(self.id, limit));
+        }
+    }
+
+    /// Marks the server as draining. Returns `false` if it already drains or stops.
+    pub(crate) fn start_drain(&self) -> bool {
+        let first = !self.is_stopping() && self.raise(DRAIN);
+        if first {
+            self.mark_stopping();
+        }
+        first
+    }
+
+    /// Returns `true` if the listeners close and the clients continue.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.asked.load(Ordering::Acquire) == DRAIN
+    }
+
+    /// Returns `true` if clients are refused and closed.
+    pub(crate) fn refuses(&self) -> bool {
+        self.registry.lock().closed
+    }
+
+    fn raise(&self, level: u8) -> bool {
+        self.asked.fetch_max(level, Ordering::AcqRel) < level
     }
 
     /// Asks for a stop because the listener is unusable. The failure becomes the error of `run`.
@@ -241,7 +316,8 @@ impl ServerState {
             let hooks = std::mem::take(hooks);
             *stage = StopStage::Requested(hooks);
         }
-        info!("server {} stops", Escaped(self.name()));
+        let verb = if self.is_draining() { "drains" } else { "stops" };
+        info!("server {} {verb}", Escaped(self.name()));
         true
     }
 
@@ -264,15 +340,21 @@ impl ServerState {
     /// registry.
     pub(crate) fn end_clients(&self) {
         for client in self.refuse_clients() {
-            client.end(Closing::Stopping);
+            client.stop();
         }
+        // An acceptor may wait for a permit.
+        self.changed.notify();
     }
 
-    /// Refuses new clients, aborts the connected clients and drops their pending output.
-    pub(crate) fn abort_clients(&self) {
-        for client in self.refuse_clients() {
+    /// Refuses new clients, aborts the connected clients and drops their pending output. Returns these
+    /// clients.
+    pub(crate) fn abort_clients(&self) -> Vec<Client> {
+        let clients = self.refuse_clients();
+        for client in &clients {
             client.end_now(Closing::Stopping);
         }
+        self.changed.notify();
+        clients
     }
 
     /// Refuses new clients from now on, and returns the connected clients.

@@ -11,7 +11,6 @@ use super::{explore, pick, Time};
 use crate::client::state::ClientContext;
 use crate::client::{id::ClientId, Client};
 use crate::closing::Closing;
-use crate::limits::Limits;
 use crate::remote::Remote;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel::unbounded;
@@ -24,8 +23,7 @@ const WINDOW: usize = 3;
 fn connect(watched: bool) -> (Arc<Wire>, Client, Arc<Threads>) {
     let (wire, threads) = (Wire::new(WINDOW, watched), Threads::new());
     threads.open().unwrap();
-    let context =
-        Arc::new(ClientContext { limits: Arc::new(Limits::default()), threads: Arc::clone(&threads) });
+    let context = Arc::new(ClientContext::for_tests(Arc::clone(&threads)));
     let client = Client::new(ClientId::next(), wire.transport(), Remote::Memory, context);
     (wire, client, threads)
 }
@@ -119,7 +117,7 @@ fn deliver(watched: bool) {
     assert!(matches!(reason, Closing::ByServer));
     let goodbye = if pick(2) == 0 { record(b'g', 0) } else { Vec::new() };
     client.write(&goodbye).expect("the session may still write");
-    client.shared().finish_closing();
+    drop(client.shared().finish_closing());
     assert!(client.write(b"late\n").is_err());
     closer.join().unwrap();
     let received = peer.join().unwrap();
@@ -246,7 +244,7 @@ fn the_first_reason_stays() {
         let reason = client.shared().begin_closing(Ok(Ok(())), false);
         assert!(matches!(reason, Closing::ByServer | Closing::Stopping | Closing::TooSlow));
         assert!(!(late && matches!(reason, Closing::Stopping)), "a later reason has replaced the first");
-        client.shared().finish_closing();
+        drop(client.shared().finish_closing());
         assert!(
             matches!(client.shared().begin_closing(Ok(Ok(())), false), Closing::ByServer),
             "the reason is returned once"
@@ -282,7 +280,7 @@ fn an_abort_ends_every_wait_for_a_peer_that_hangs() {
             move || client.abort()
         });
         drop(client.shared().begin_closing(Ok(Ok(())), false));
-        client.shared().finish_closing();
+        drop(client.shared().finish_closing());
         for thread in producers.into_iter().chain([hang, aborter]) {
             thread.join().unwrap();
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::pick;
 use super::sync::{Condvar, Mutex};
 use crate::reactor::{Flush, Waited};
-use crate::transport::{Grace, Linger, Received, Transport};
+use crate::transport::{Grace, Linger, Lingered, Received, Transport};
 
 /// One connection, with the state that both ends see.
 pub(super) struct Wire {
@@ -231,7 +231,11 @@ impl Transport for ServerEnd {
         self.0.watched
     }
 
-    fn linger(&self, linger: &Linger) {
+    fn end_output(&self) {
+        self.0.change(|state| state.shut = true);
+    }
+
+    fn linger(&self, linger: &Linger) -> Lingered {
         // Chance decides whether the peer is slow.
         let slow = linger.maybe_untaken && pick(2) == 0;
         let waits = linger.written_lately || slow;
@@ -242,7 +246,7 @@ impl Transport for ServerEnd {
         loop {
             state.inward.clear();
             if !waits || state.ended || state.hung || state.aborted {
-                return;
+                return Lingered::Finished;
             }
             self.0.changed.wait(&mut state);
         }

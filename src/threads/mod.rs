@@ -9,8 +9,12 @@
 //! Threads that have ended are joined when the next thread starts, when a worker leaves the pool, and at the stop
 //! by the thread in `run`. A join waits only for the operating system, never for user code. A thread that ends
 //! joins no other: in a stop of thousands of clients, these joins would compete with the ends of the others.
+//!
+//! Each thread says when it runs [user code](mod@user_code). If the machine has to give up on threads, it names
+//! these threads first, because all other code ends by itself.
 
 pub(crate) mod pool;
+pub(crate) mod user_code;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -22,6 +26,7 @@ use crate::logging::{error, Escaped};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::thread::{Builder, JoinHandle};
 use crate::sync::{thread_local, Mutex};
+use crate::threads::user_code::{user_code, Label, UserCode};
 
 /// A thread that starts another one leaves this many ended threads unjoined. The system may still be busy with
 /// the newest ones, and the acceptor must not wait for it.
@@ -39,10 +44,16 @@ pub(crate) struct Threads {
 struct ThreadTable {
     stage: ThreadStage,
     next: u64,
-    /// The running threads. A handle is set as soon as the start has returned it.
-    live: BTreeMap<u64, Option<JoinHandle<()>>>,
+    /// The running threads.
+    live: BTreeMap<u64, LiveThread>,
     /// The threads that have ended and are not joined yet.
     ended: Vec<JoinHandle<()>>,
+}
+
+struct LiveThread {
+    /// Set as soon as the start has returned it.
+    handle: Option<JoinHandle<()>>,
+    user_code: Arc<UserCode>,
 }
 
 enum ThreadStage {
@@ -121,6 +132,23 @@ impl Threads {
         self.start(deferred, end)
     }
 
+    /// Starts a thread like [`Threads::spawn`]. The whole job counts as user code.
+    pub(crate) fn spawn_user_code(
+        self: &Arc<Self>,
+        name: String,
+        job: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let label: Label = Arc::new(name.clone());
+        self.spawn(name, None, move || {
+            user_code(Some(label));
+            let outcome = catch_panic(job);
+            user_code(None);
+            if let Err(message) = outcome {
+                error!("a thread panicked: {}", Escaped(message));
+            }
+        })
+    }
+
     /// Starts the deferred threads. From now on `spawn` starts a thread at once.
     ///
     /// # Errors
@@ -175,11 +203,30 @@ impl Threads {
         self.table.lock().live.len()
     }
 
-    /// Joins every thread that has ended, and returns the names of the threads that have not.
+    /// Returns `true` if a thread runs user code.
+    pub(crate) fn is_in_user_code(&self) -> bool {
+        !self.in_user_code().is_empty()
+    }
+
+    /// Returns what runs on each thread that runs user code.
+    fn in_user_code(&self) -> Vec<Label> {
+        let live: Vec<_> = {
+            let table = self.table.lock();
+            table.live.values().map(|live| Arc::clone(&live.user_code)).collect()
+        };
+        live.iter().filter_map(|code| code.label()).collect()
+    }
+
+    /// Joins every thread that has ended, and describes the threads that have not. If some of them run user
+    /// code, describes only these, because all others end by themselves.
     pub(crate) fn join(&self) -> Vec<String> {
         self.join_ended(0);
+        let stuck = self.in_user_code();
+        if !stuck.is_empty() {
+            return stuck.iter().map(ToString::to_string).collect();
+        }
         let table = self.table.lock();
-        table.live.values().map(|live| name(live.as_ref())).collect()
+        table.live.values().map(|live| name(live.handle.as_ref())).collect()
     }
 
     /// Counts a thread that is about to start. The caller still holds the lock under which the start was
@@ -187,7 +234,7 @@ impl Threads {
     fn register(self: &Arc<Self>, table: &mut ThreadTable) -> End {
         let id = table.next;
         table.next += 1;
-        table.live.insert(id, None);
+        table.live.insert(id, LiveThread { handle: None, user_code: Arc::default() });
         End { threads: Arc::clone(self), id }
     }
 
@@ -200,15 +247,17 @@ impl Threads {
             builder = builder.stack_size(stack);
         }
         // If the thread cannot be started, the guard drops with this closure.
+        let code = self.table.lock().live.get(&id).map(|live| Arc::clone(&live.user_code));
         let handle = builder.spawn(move || {
             FIRST.with(|slot| *slot.borrow_mut() = Some(Relay(Some(end))));
+            UserCode::set_of_this_thread(code);
             if let Err(message) = catch_panic(job) {
                 error!("a thread panicked: {}", Escaped(message));
             }
         })?;
         let mut table = self.table.lock();
         match table.live.get_mut(&id) {
-            Some(live) => *live = Some(handle),
+            Some(live) => live.handle = Some(handle),
             // The thread has ended already.
             None => table.ended.push(handle),
         }
@@ -240,8 +289,8 @@ impl Drop for End {
     fn drop(&mut self) {
         let ended = {
             let mut table = self.threads.table.lock();
-            let handle = table.live.remove(&self.id).flatten();
-            table.ended.extend(handle);
+            let live = table.live.remove(&self.id);
+            table.ended.extend(live.and_then(|live| live.handle));
             table.take_ended_call()
         };
         if let Some(ended) = ended {
@@ -266,133 +315,4 @@ fn name(handle: Option<&JoinHandle<()>>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crossbeam_channel::{bounded, unbounded, Receiver};
-    use std::time::Duration;
-
-    const LONG: Duration = Duration::from_secs(20);
-
-    fn close(threads: &Threads) -> Receiver<()> {
-        let (sender, ended) = bounded(1);
-        threads.close(move || sender.send(()).unwrap());
-        ended
-    }
-
-    /// A thread-local whose drop calls a function.
-    struct AtThreadEnd(Box<dyn FnOnce()>);
-
-    impl Drop for AtThreadEnd {
-        fn drop(&mut self) {
-            std::mem::replace(&mut self.0, Box::new(|| ()))();
-        }
-    }
-
-    std::thread_local! {
-        #[allow(clippy::missing_const_for_thread_local, reason = "it is const, but not for the lint on Windows")]
-        static AT_END: RefCell<Option<AtThreadEnd>> = const { RefCell::new(None) };
-    }
-
-    fn at_thread_end(call: impl FnOnce() + 'static) {
-        AT_END.with(|slot| *slot.borrow_mut() = Some(AtThreadEnd(Box::new(call))));
-    }
-
-    #[test]
-    fn deferred_threads_start_when_it_opens() {
-        let threads = Threads::new();
-        let (sender, names) = unbounded();
-        for name in ["one", "two"] {
-            let sender = sender.clone();
-            let job = move || sender.send(std::thread::current().name().map(str::to_owned)).unwrap();
-            threads.spawn(name.to_owned(), None, job).unwrap();
-        }
-        assert!(names.is_empty());
-        threads.open().unwrap();
-        close(&threads).recv_timeout(LONG).unwrap();
-        assert!(threads.join().is_empty());
-        drop(sender);
-        assert_eq!(names.iter().flatten().collect::<std::collections::BTreeSet<_>>().len(), 2);
-    }
-
-    #[test]
-    fn a_running_thread_is_named_and_the_end_of_the_last_one_is_reported() {
-        let threads = Threads::new();
-        threads.open().unwrap();
-        let (go, wait) = bounded::<()>(0);
-        threads.spawn("stuck".to_owned(), None, move || assert!(wait.recv().is_err())).unwrap();
-        let ended = close(&threads);
-        assert_eq!(threads.join(), ["stuck"]);
-        assert_eq!(threads.count(), 1);
-        assert!(ended.is_empty());
-        drop(go);
-        ended.recv_timeout(LONG).unwrap();
-        assert!(threads.join().is_empty());
-        assert_eq!(threads.count(), 0);
-    }
-
-    #[test]
-    fn a_thread_has_ended_when_its_thread_locals_are_dropped() {
-        let threads = Threads::new();
-        threads.open().unwrap();
-        let (go, wait) = bounded::<()>(0);
-        let job = move || at_thread_end(move || wait.recv_timeout(LONG).unwrap());
-        threads.spawn("slow".to_owned(), None, job).unwrap();
-        let ended = close(&threads);
-        assert_eq!(threads.join(), ["slow"]);
-        go.send(()).unwrap();
-        ended.recv_timeout(LONG).unwrap();
-        assert!(threads.join().is_empty());
-    }
-
-    /// On `windows-gnu` the thread-local is older only if no test has started a thread before.
-    #[test]
-    fn a_thread_local_that_is_older_than_the_threads_is_dropped_before_their_end() {
-        at_thread_end(|| ());
-        let threads = Threads::new();
-        threads.open().unwrap();
-        let ((go, wait), (sender, drops)) = (bounded::<()>(0), bounded(1));
-        let job = move || {
-            at_thread_end(move || {
-                sender.send(()).unwrap();
-                // An error means that the test has failed.
-                wait.recv_timeout(LONG).unwrap_or_default();
-            });
-        };
-        threads.spawn("slow".to_owned(), None, job).unwrap();
-        drops.recv_timeout(LONG).unwrap();
-        assert_eq!(threads.count(), 1);
-        go.send(()).unwrap();
-        close(&threads).recv_timeout(LONG).unwrap();
-    }
-
-    #[test]
-    fn a_destructor_that_hangs_is_noticed_and_delays_no_other_thread() {
-        let threads = Threads::new();
-        threads.open().unwrap();
-        let (go, wait) = bounded::<()>(0);
-        let job = move || at_thread_end(move || wait.recv_timeout(LONG).unwrap_err().to_string().clear());
-        threads.spawn("stuck".to_owned(), None, job).unwrap();
-        for number in 0..50 {
-            threads.spawn(format!("worker-{number}"), None, || ()).unwrap();
-        }
-        while threads.count() > 1 {
-            std::thread::yield_now();
-        }
-        assert_eq!(threads.join(), ["stuck"]);
-        let ended = close(&threads);
-        drop(go);
-        ended.recv_timeout(LONG).unwrap();
-    }
-
-    #[test]
-    fn nothing_starts_after_the_close() {
-        let threads = Threads::new();
-        let (sender, receiver) = bounded::<()>(0);
-        threads.spawn("deferred".to_owned(), None, move || drop(sender)).unwrap();
-        close(&threads).recv_timeout(LONG).unwrap();
-        assert!(receiver.recv().is_err(), "a deferred thread is dropped");
-        assert!(threads.spawn("late".to_owned(), None, || ()).is_err());
-        assert!(threads.open().is_ok());
-        assert_eq!(threads.count(), 0);
-    }
-}
+mod tests;

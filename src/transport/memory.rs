@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::reactor::{Flush, Waited, WAIT_SLICE};
-use crate::transport::{Grace, Linger, Received, Transport};
+use crate::transport::{Grace, Linger, Lingered, Received, Transport};
 
 /// One direction of a connection.
 pub(crate) struct Pipe {
@@ -74,9 +74,13 @@ impl Pipe {
         if state.ended || state.broken {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let mut chunk: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        chunk.truncate(self.capacity - state.bytes.min(self.capacity));
-        let count = chunk.len();
+        let count = total.min(self.capacity - state.bytes.min(self.capacity));
+        // Only the bytes that there is room for are copied, because the record may be much longer.
+        let mut chunk = Vec::with_capacity(count);
+        for part in parts {
+            let left = count - chunk.len();
+            chunk.extend_from_slice(&part[..part.len().min(left)]);
+        }
         if count > 0 {
             state.bytes += count;
             state.chunks.push_back(chunk);
@@ -183,9 +187,13 @@ impl Transport for MemoryTransport {
         self.interrupt(Grace::Skip);
     }
 
-    fn linger(&self, linger: &Linger) {
+    fn end_output(&self) {
+        self.outward.end();
+    }
+
+    fn linger(&self, linger: &Linger) -> Lingered {
         if !linger.written_lately {
-            return;
+            return Lingered::Finished;
         }
         self.outward.end();
         let mut heard = Instant::now();
@@ -193,9 +201,10 @@ impl Transport for MemoryTransport {
         while Instant::now() < linger.deadline {
             match self.inward.read(&mut rest, heard + linger.quiet) {
                 Ok(1..) => heard = Instant::now(),
-                _ => return,
+                _ => break,
             }
         }
+        Lingered::Finished
     }
 }
 

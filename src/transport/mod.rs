@@ -12,9 +12,10 @@
 //! Another thread can end such a read only by shutting down the read side, and this has a disadvantage. When
 //! the write side is shut down too, Linux answers later data of the peer with RST (`tcp_rcv_state_process`;
 //! RFC 1122, 4.2.2.13), and RST destroys output that has not reached the peer yet. Therefore, if output may
-//! still be in transit, an interrupt first gives the reader [`READ_GRACE`](crate::reactor::READ_GRACE). If
-//! the peer sends something during that time, the read returns by itself and the read side stays open. The
-//! read side is shut down only if the peer is silent for that time.
+//! still be in transit, an interrupt first gives the reader [`READ_GRACE`](crate::reactor::READ_GRACE), and
+//! more of it while the kernel holds output that was never sent. If the peer sends something during that time,
+//! the read returns by itself and the read side stays open. The read side is shut down only if the peer is
+//! silent for that time. After that, the write side is shut down only when the peer has taken all output.
 
 mod linger;
 pub(crate) mod memory;
@@ -68,7 +69,8 @@ pub(crate) trait Transport: Send + Sync {
     fn wait_writable(&self, deadline: Instant) -> Waited;
 
     /// Ends the current waits of the reader and of all writers, and all later waits. Output is not affected,
-    /// neither output in transit nor output that is still to be written.
+    /// neither output in transit nor output that is still to be written. After an interrupt, `write` may still
+    /// be called.
     fn interrupt(&self, grace: Grace);
 
     /// Ends the connection at once and drops the output that is not delivered yet. Every blocked call
@@ -82,12 +84,34 @@ pub(crate) trait Transport: Send + Sync {
         false
     }
 
+    /// Sends the end of output after everything that was written. Never blocks. Later writes fail. The
+    /// default is for a transport that can only end both directions.
+    fn end_output(&self) {}
+
+    /// Asks the system to end the connection when the peer takes nothing of the output for as long as
+    /// `quiet`. A read or write then fails with `TimedOut`. Returns `false` if the system cannot do that. The
+    /// caller then has to watch whether writes make progress.
+    fn limit_quiet(&self, quiet: Duration) -> bool {
+        let _ = quiet;
+        false
+    }
+
     /// Delivers the output that was written, sends the end of output, and drops data that the peer still
     /// sends. Blocks within the time limits of `linger`. This is the last call before the transport is
     /// dropped, unless the connection was aborted.
-    fn linger(&self, linger: &Linger) {
+    fn linger(&self, linger: &Linger) -> Lingered {
         let _ = linger;
+        Lingered::Finished
     }
+}
+
+/// How a linger ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lingered {
+    /// The peer has taken all output, as far as this side can tell, or it has disconnected.
+    Finished,
+    /// The peer did not take all output within the time limits.
+    TooSlow,
 }
 
 /// How a read ended.
@@ -108,8 +132,6 @@ pub(crate) enum Received {
 pub(crate) enum Grace {
     /// It gets no time, because no output is in transit.
     Skip,
-    /// It gets time only if the transport finds that the peer has not taken all output yet.
-    IfUntaken,
     /// It gets time, because output may be in transit.
     Give,
 }

@@ -25,7 +25,7 @@ use socket2::Socket;
 use crate::logging::debug;
 use crate::reactor::{Flush, Reactor, Readiness, Waited, WAIT_SLICE};
 use crate::sync::atomic::{fence, AtomicBool, AtomicU64, AtomicU8, Ordering};
-use crate::transport::{Grace, Linger, Received, Transport};
+use crate::transport::{Grace, Linger, Lingered, Received, Transport};
 
 /// Whether the socket is blocking and has timeouts.
 const BLOCKS: bool = cfg!(target_os = "linux");
@@ -179,13 +179,8 @@ impl Transport for SocketTransport {
         if !self.interrupt.set() {
             return;
         }
-        let give = match grace {
-            Grace::Skip => false,
-            Grace::IfUntaken => !self.is_taken(),
-            Grace::Give => true,
-        };
         // Without a reactor there is no grace.
-        if !give || !self.reactor.start_grace(self.me.clone()) {
+        if grace == Grace::Skip || !self.reactor.start_grace(self.me.clone()) {
             self.shut_read();
         }
     }
@@ -204,8 +199,16 @@ impl Transport for SocketTransport {
         self.readiness().flush_when_writable(&self.socket, flush)
     }
 
-    fn linger(&self, linger: &Linger) {
-        self.deliver_and_end(linger);
+    fn end_output(&self) {
+        shutdown(&self.socket, std::net::Shutdown::Write);
+    }
+
+    fn limit_quiet(&self, quiet: Duration) -> bool {
+        self.set_user_timeout(quiet)
+    }
+
+    fn linger(&self, linger: &Linger) -> Lingered {
+        self.deliver_and_end(linger)
     }
 }
 
@@ -232,6 +235,11 @@ impl Interrupt {
         let result = (self.level.load(Ordering::SeqCst) == NONE).then(read);
         self.reading.store(false, Ordering::Release);
         result
+    }
+
+    /// Returns `true` if every wait must end.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.level.load(Ordering::SeqCst) == ABORTED
     }
 
     /// Returns `true` if the reader may be waiting.

@@ -73,10 +73,10 @@ fn a_worker_blocked_in_a_write_does_not_hold_up_the_stop() {
 }
 
 #[test]
-fn a_second_stop_does_not_wait_for_peers() {
+fn a_stop_that_escalates_does_not_wait_for_peers() {
     ends_at_once(|machine| {
         machine.stop();
-        machine.stop();
+        machine.stop_now();
     });
 }
 

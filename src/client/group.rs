@@ -1,0 +1,139 @@
+//! [`Group`]: a set of clients to broadcast to, for example a chat room.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::client::id::ClientId;
+use crate::client::Client;
+use crate::sync::Mutex;
+
+/// The clients in a new group after which ended clients are looked for.
+const FIRST_SWEEP: usize = 64;
+
+/// A set of clients to broadcast to, for example the members of a chat room. No method blocks.
+///
+/// A clone is a handle of the same group. The clients may belong to different servers, and a client can be in
+/// several groups. A client leaves by itself when it [closes](Client::is_closed).
+///
+/// ```
+/// use std::io::{BufRead, BufReader, Write};
+/// use backport::{testing, Adapter, Client, Group, Result};
+///
+/// /// Sends each message to everybody in the room.
+/// struct Member {
+///     room: Group,
+/// }
+///
+/// impl Adapter for Member {
+///     fn opening(&mut self, client: &Client) -> Result {
+///         self.room.join(client);
+///         Ok(())
+///     }
+///
+///     fn receiving(&mut self, _: &Client, message: &[u8]) -> Result {
+///         self.room.broadcast(message);
+///         Ok(())
+///     }
+/// }
+///
+/// # fn main() -> Result {
+/// let room = Group::new();
+/// let member = || testing::connect(Member { room: room.clone() });
+/// let (mut ann, bob) = (member(), member());
+/// while room.len() < 2 {
+///     std::thread::yield_now();
+/// }
+/// ann.write_all(b"hello\n")?;
+/// let mut said = String::new();
+/// BufReader::new(bob).read_line(&mut said)?;
+/// assert_eq!(said, "hello\n");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Default)]
+pub struct Group {
+    members: Arc<Mutex<Members>>,
+}
+
+/// Written under the lock by threads that let a client join or leave. Read by threads that broadcast.
+#[derive(Default)]
+struct Members {
+    clients: BTreeMap<ClientId, Client>,
+    /// When there are so many members, clients that have ended are removed. It is twice the number of members
+    /// that were left the last time, so the work is in proportion to the joins.
+    sweep_at: usize,
+}
+
+impl Group {
+    /// Makes a group without clients.
+    #[must_use]
+    pub fn new() -> Group {
+        Group::default()
+    }
+
+    /// Adds a client. If it is already a member, this does nothing.
+    pub fn join(&self, client: &Client) {
+        let mut members = self.members.lock();
+        let ended = if members.clients.len() >= members.sweep_at { members.sweep() } else { Vec::new() };
+        if !client.is_closed() {
+            members.clients.insert(client.id(), client.clone());
+        }
+        drop(members);
+        drop(ended);
+    }
+
+    /// Removes a client. If it is no member, this does nothing.
+    pub fn leave(&self, client: &Client) {
+        let removed = self.members.lock().clients.remove(&client.id());
+        drop(removed);
+    }
+
+    /// [Posts](Client::post) `data` to every member, and returns how many members accepted it. A slow member
+    /// delays no other member.
+    pub fn broadcast(&self, data: impl AsRef<[u8]>) -> usize {
+        let data = data.as_ref();
+        self.clients().iter().filter(|client| client.post(data).is_ok()).count()
+    }
+
+    /// Returns the members, in the order in which they connected.
+    #[must_use]
+    pub fn clients(&self) -> Vec<Client> {
+        let mut members = self.members.lock();
+        let ended = members.sweep();
+        let clients = members.clients.values().cloned().collect();
+        drop(members);
+        drop(ended);
+        clients
+    }
+
+    /// Returns the number of members.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.clients().len()
+    }
+
+    /// Returns `true` if the group has no members.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Members {
+    /// Removes the clients that have ended. The caller drops them without the lock, because that may free
+    /// values of the user.
+    fn sweep(&mut self) -> Vec<Client> {
+        let ended: Vec<ClientId> =
+            self.clients.iter().filter(|(_, client)| client.is_closed()).map(|(&id, _)| id).collect();
+        let ended = ended.iter().filter_map(|id| self.clients.remove(id)).collect();
+        self.sweep_at = (2 * self.clients.len()).max(FIRST_SWEEP);
+        ended
+    }
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group").field("len", &self.len()).finish()
+    }
+}
