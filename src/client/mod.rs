@@ -3,7 +3,8 @@
 //!
 //! Each file holds some methods of [`Client`], and the code behind them:
 //!
-//! - [`write`](mod@write): writes that may block, and the write path.
+//! - [`write`](mod@write): writes that may block, and the write path. [`io_write`] is the trait of the standard
+//!   library for it.
 //! - [`backlog`]: posts, and the bytes that wait for room.
 //! - [`cork`]: gathered writes.
 //! - [`hold`]: guards that keep a conversation open.
@@ -19,6 +20,7 @@ pub(crate) mod cork;
 pub(crate) mod group;
 pub(crate) mod hold;
 pub(crate) mod id;
+mod io_write;
 pub(crate) mod linger;
 mod reason;
 pub(crate) mod state;

@@ -185,7 +185,7 @@ impl ControlThread<'_> {
 
         // The listeners close, so that new clients are refused. Intervals are cancelled.
         for server in shared.servers() {
-            server.close_listeners();
+            server.stop();
         }
         shared.scheduler.stop();
         if limit.is_zero() {
@@ -266,12 +266,12 @@ impl ControlThread<'_> {
                     server.close_listeners();
                 }
             }
-            Event::StopServer(id) => self.close_listeners(id),
+            Event::StopServer(id) => self.stop_server(id),
             Event::ServerFailed(id, source) => {
                 // A server whose `prepare` has failed is not in the registry.
                 let Some(server) = self.shared.server(id) else { return };
                 self.failure.get_or_insert(Error::Server { name: server.name(), source });
-                self.close_listeners(id);
+                self.stop_server(id);
             }
             Event::ListenersClosed(id) => {
                 if self.shared.server(id).is_some_and(|server| !server.is_draining()) {
@@ -293,9 +293,9 @@ impl ControlThread<'_> {
         }
     }
 
-    fn close_listeners(&mut self, id: ServerId) {
+    fn stop_server(&mut self, id: ServerId) {
         let Some(server) = self.shared.server(id) else { return };
-        server.close_listeners();
+        server.stop();
         if !server.has_listeners() {
             self.end_clients(id);
         }

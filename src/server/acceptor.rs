@@ -90,24 +90,27 @@ impl<L: Listener> Acceptor<L> {
 
     /// Blocks until the server has room for one more client. Returns `false` if the server stops.
     fn await_room(&self) -> bool {
-        self.wait_for(|| self.server.has_room().then_some(())).is_some()
+        self.wait_for(|| self.server.has_room().then_some(()), || self.server.is_stopping()).is_some()
     }
 
-    /// Blocks until there is a permit for the accepted connection. Returns `None` if the server stops.
+    /// Blocks until there is a permit for the accepted connection. Returns `None` if the server stops. A server
+    /// that drains still serves this connection.
     fn await_permit(&self) -> Option<Permit> {
-        self.wait_for(|| Permit::take(&self.server))
+        let ends = || self.server.is_stopping() && (!self.server.is_draining() || self.server.refuses());
+        self.wait_for(|| Permit::take(&self.server), ends)
     }
 
-    /// Blocks while the server is suspended, during a back-off, and until `take` returns something.
-    fn wait_for<T>(&self, take: impl Fn() -> Option<T>) -> Option<T> {
+    /// Blocks while the server is suspended, during a back-off, and until `take` returns something. Returns
+    /// `None` when `ends` returns `true`.
+    fn wait_for<T>(&self, take: impl Fn() -> Option<T>, ends: impl Fn() -> bool) -> Option<T> {
         loop {
             let seen = self.server.changed.count();
-            if self.server.is_stopping() {
+            if ends() {
                 return None;
             }
             let mut until = self.back_off.as_ref().map(|back_off| back_off.until);
             until = until.filter(|until| *until > Instant::now());
-            if until.is_none() && !self.server.is_suspended() {
+            if until.is_none() && (!self.server.is_suspended() || self.server.is_draining()) {
                 if let Some(taken) = take() {
                     return Some(taken);
                 }

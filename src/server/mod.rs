@@ -11,6 +11,7 @@
 pub(crate) mod accept_error;
 pub(crate) mod acceptor;
 pub(crate) mod control;
+mod counters;
 pub(crate) mod handle;
 pub(crate) mod listener;
 pub(crate) mod notify;

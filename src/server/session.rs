@@ -271,7 +271,7 @@ fn close<A: Adapter, S>(client: Client, mut adapter: Box<A>, talked: Talked) -> 
 #[inline(never)]
 fn linger<A, F, S>(sessions: &Sessions<F, S>, client: &Client, ending: Ending) -> Stage<A, S> {
     let (server, Ending { reason, mut panicked }) = (&sessions.server, ending);
-    server.count(&reason);
+    server.counters.count(&reason);
     log_end(server, client, &reason);
     let is_panic = matches!(reason, Closing::Panicked(_));
     match client.shared().finish_closing() {
@@ -296,7 +296,7 @@ fn linger<A, F, S>(sessions: &Sessions<F, S>, client: &Client, ending: Ending) -
         panicked = true;
     }
     if panicked && !is_panic {
-        server.count_panic();
+        server.counters.count_panic();
     }
     Stage::Ended
 }

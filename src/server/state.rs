@@ -25,9 +25,10 @@ use crate::closing::Closing;
 use crate::event::{Event, Events, ServerId};
 use crate::limits::Limits;
 use crate::logging::{error, info, warn, Escaped, Limiter};
+use crate::server::counters::Counters;
 use crate::server::notify::Notify;
 use crate::stats::ServerStats;
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::sync::Mutex;
 
 const NOTHING: u8 = 0;
@@ -97,16 +98,6 @@ struct StopHooks {
     calls: Vec<Box<dyn FnOnce() + Send>>,
 }
 
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) refused: AtomicU64,
-    pub(crate) accept_errors: AtomicU64,
-    panics: AtomicU64,
-    failures: AtomicU64,
-    idle_timeouts: AtomicU64,
-    too_slow: AtomicU64,
-}
-
 impl ServerState {
     pub(crate) fn new(id: ServerId, name: String, events: Events) -> Arc<ServerState> {
         let (sender, stopped) = bounded(0);
@@ -168,23 +159,6 @@ impl ServerState {
         self.registry.lock().listeners > 0
     }
 
-    /// Counts how a client ended.
-    pub(crate) fn count(&self, reason: &Closing) {
-        let counter = match reason {
-            Closing::Panicked(_) => &self.counters.panics,
-            Closing::Failed(_) => &self.counters.failures,
-            Closing::Idle => &self.counters.idle_timeouts,
-            Closing::TooSlow => &self.counters.too_slow,
-            _ => return,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a panic at the end of a client that has not ended because of a panic.
-    pub(crate) fn count_panic(&self) {
-        self.counters.panics.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Logs a warning about accepting connections, unless there was one within the last seconds.
     pub(crate) fn warn(&self, message: fmt::Arguments<'_>) {
         self.warn_limited(&self.warnings, message);
@@ -224,13 +198,7 @@ impl ServerState {
             stats.bytes_out += client.bytes_out;
             stats.backlog += client.backlog;
         }
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        stats.refused = read(&self.counters.refused);
-        stats.accept_errors = read(&self.counters.accept_errors);
-        stats.panics = read(&self.counters.panics);
-        stats.failures = read(&self.counters.failures);
-        stats.idle_timeouts = read(&self.counters.idle_timeouts);
-        stats.too_slow = read(&self.counters.too_slow);
+        self.counters.add_to(&mut stats);
         stats
     }
 
@@ -264,10 +232,18 @@ impl ServerState {
 
     /// Asks the thread in `run` to stop this server. Never blocks. A second call does nothing.
     pub(crate) fn request_stop(&self) {
+        self.mark_stopping();
         if self.raise(STOP) {
-            self.mark_stopping();
             self.send(Event::StopServer(self.id));
         }
+    }
+
+    /// Closes the listeners because of a stop. The thread in `run` calls this.
+    pub(crate) fn stop(&self) {
+        self.raise(STOP);
+        self.close_listeners();
+        // In a drain, an acceptor may still wait for a permit.
+        self.changed.notify();
     }
 
     /// Asks the thread in `run` to close the listeners, and to stop the clients that are left after `limit`.

@@ -16,39 +16,46 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel::unbounded;
 use crate::sync::thread::JoinHandle;
 use crate::threads::Threads;
-use crate::transport::Received;
+use crate::transport::{Received, Transport};
 
 const WINDOW: usize = 3;
 
-fn connect(watched: bool) -> (Arc<Wire>, Client, Arc<Threads>) {
-    let (wire, threads) = (Wire::new(WINDOW, watched), Threads::new());
-    threads.open().unwrap();
-    let context = Arc::new(ClientContext::for_tests(Arc::clone(&threads)));
-    let client = Client::new(ClientId::next(), wire.transport(), Remote::Memory, context);
+pub(super) fn connect(watched: bool) -> (Arc<Wire>, Client, Arc<Threads>) {
+    let (wire, client, threads, _) = connect_with_transport(watched);
     (wire, client, threads)
 }
 
+/// Also returns the transport, for a session that reads. It must be dropped when the session has read.
+pub(super) fn connect_with_transport(watched: bool) -> (Arc<Wire>, Client, Arc<Threads>, Arc<dyn Transport>) {
+    let (wire, threads) = (Wire::new(WINDOW, watched), Threads::new());
+    threads.open().unwrap();
+    let context = Arc::new(ClientContext::for_tests(Arc::clone(&threads)));
+    let transport = wire.transport();
+    let client = Client::new(ClientId::next(), Arc::clone(&transport), Remote::Memory, context);
+    (wire, client, threads, transport)
+}
+
 /// Waits until the threads that flush have ended.
-fn end(threads: &Threads) {
+pub(super) fn end(threads: &Threads) {
     let (sender, ended) = unbounded();
     threads.close(move || sender.send(()).expect("this thread waits for it"));
     ended.recv().expect("the last thread reports its end");
     threads.join();
 }
 
-fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+pub(super) fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     thread::spawn(f)
 }
 
 /// Makes a record. Each byte identifies the writer, and the length is the number of the record.
-fn record(writer: u8, number: usize) -> Vec<u8> {
+pub(super) fn record(writer: u8, number: usize) -> Vec<u8> {
     let mut record = vec![writer; number + 1];
     record.push(b'\n');
     record
 }
 
 /// Returns the records that a peer has received, by writer, and the bytes of an incomplete record.
-fn parse(received: &[u8]) -> (BTreeMap<u8, Vec<usize>>, Vec<u8>) {
+pub(super) fn parse(received: &[u8]) -> (BTreeMap<u8, Vec<usize>>, Vec<u8>) {
     let mut found: BTreeMap<u8, Vec<usize>> = BTreeMap::new();
     let mut rest = received;
     while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {

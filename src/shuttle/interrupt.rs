@@ -7,7 +7,7 @@ use shuttle::thread;
 
 use super::sync::{Condvar, Mutex};
 use super::{deadline, explore, pick, Time};
-use crate::reactor::{Reactor, Waited};
+use crate::reactor::{Reactor, TakenWait, Waited};
 use crate::threads::Threads;
 use crate::transport::socket::Interrupt;
 
@@ -98,7 +98,10 @@ fn an_abort_ends_the_wait_for_a_slow_peer_at_a_new_readiness() {
             let interrupt = Arc::clone(&interrupt);
             move || {
                 let reactor = Arc::new(Reactor::new(Threads::new()));
-                interrupt.readiness(&reactor).wait_taken(&io::stdin(), false, deadline()).is_none()
+                matches!(
+                    interrupt.readiness(&reactor).wait_taken(&io::stdin(), false, deadline()),
+                    TakenWait::TimedOut
+                )
             }
         });
         let closer = thread::spawn({

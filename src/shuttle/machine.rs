@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use shuttle::thread;
 
@@ -278,12 +278,44 @@ fn stops_of_all_kinds_at_once_end_everything() {
     });
 }
 
-/// A second stop does not wait for peers, and `stop_now` does not either.
+/// `stop_now` does not wait for peers, whether it comes first or ends a graceful stop.
 #[test]
-fn a_second_stop_waits_for_no_peer() {
+fn a_stop_that_escalates_waits_for_no_peer() {
     explore(Time::Stands, || assert!(run(Peers::Stall, vec![|machine, _| machine.stop_now()]).is_ok()));
     explore(Time::Stands, || {
-        run(Peers::Stall, vec![|machine, _| machine.stop(), |machine, _| machine.stop()]).unwrap();
+        run(Peers::Stall, vec![|machine, _| machine.stop(), |machine, _| machine.stop_now()]).unwrap();
+    });
+}
+
+/// Repeated stops are one graceful stop: no client is closed before the listeners.
+#[test]
+fn repeated_stops_do_not_escalate() {
+    explore(Time::Stands, || {
+        let stop: fn(&Machine, &ServerHandle) = |machine, _| machine.stop();
+        assert_eq!(run(Peers::Live, vec![stop, stop, stop]), Ok(0));
+    });
+}
+
+/// After a drain, both clients are served to their end, unless a stop comes.
+#[test]
+fn a_drain_and_a_stop_end_everything() {
+    explore(Time::Stands, || {
+        let meddlers: Vec<fn(&Machine, &ServerHandle)> =
+            vec![|machine, _| machine.drain(Duration::from_secs(60)), |machine, _| machine.stop()];
+        assert_eq!(run(Peers::Live, meddlers), Ok(0));
+    });
+    explore(Time::Stands, || {
+        let meddlers: Vec<fn(&Machine, &ServerHandle)> =
+            vec![|_, server| server.drain(Duration::from_secs(60)), |_, server| server.stop()];
+        assert_eq!(run(Peers::Live, meddlers), Ok(0));
+    });
+    // The limit of the drain passes at any time.
+    explore(Time::Passes, || {
+        let meddlers: Vec<fn(&Machine, &ServerHandle)> =
+            vec![|machine, _| machine.drain(Duration::from_secs(60)), |machine, _| machine.stop_now()];
+        if let Err(error) = run(Peers::Hang, meddlers) {
+            assert!(error.contains("stuck") || error.contains("thread"), "{error}");
+        }
     });
 }
 

@@ -15,6 +15,7 @@
 
 pub(crate) mod channel;
 mod client;
+mod endings;
 mod interrupt;
 mod machine;
 mod pool;

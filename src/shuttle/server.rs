@@ -1,6 +1,7 @@
 //! Tests of one server: permits that are taken and returned, the stop of the server, and its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shuttle::thread;
 
@@ -28,11 +29,13 @@ fn control(server: &Arc<ServerState>, events: Receiver<Event>) -> thread::JoinHa
     thread::spawn(move || loop {
         match events.recv().expect("the server holds a sender") {
             Event::StopServer(_) => {
-                server.close_listeners();
+                server.stop();
                 if !server.has_listeners() {
                     server.end_clients();
                 }
             }
+            Event::DrainServer(..) => server.close_listeners(),
+            Event::ListenersClosed(_) if server.is_draining() => {}
             Event::ListenersClosed(_) => server.end_clients(),
             Event::ServerEnded(ServerId(7)) => {
                 server.close_listeners();
@@ -84,7 +87,7 @@ fn the_last_guard_ends_the_server_once() {
                     let (ended, server) = (Arc::clone(&ended), Arc::clone(&server));
                     workers.push(thread::spawn(move || {
                         // The stop of the server closes the client. This wait finds a client that is never closed.
-                        while !client.is_closed() {
+                        while !client.is_stopping() {
                             assert!(server.client_count() > 0);
                             thread::yield_now();
                         }
@@ -131,7 +134,7 @@ fn clients_are_closed_after_the_last_listener() {
                 open.fetch_sub(1, Ordering::SeqCst);
                 drop(listener);
                 if let Some((client, permit)) = client {
-                    while !client.is_closed() {
+                    while !client.is_stopping() {
                         thread::yield_now();
                     }
                     assert_eq!(open.load(Ordering::SeqCst), 0, "a client was closed before a listener");
@@ -147,6 +150,72 @@ fn clients_are_closed_after_the_last_listener() {
     });
 }
 
+/// A drain and a stop come at the same time. The clients are ended in any case, and the server ends once.
+#[test]
+fn a_stop_during_a_drain_ends_the_clients() {
+    explore(Time::Stands, || {
+        let (server, events) = server();
+        let guard = active(&server);
+        let listener = ListenerGuard::new(&server);
+        let control = control(&server, events);
+        let acceptor = thread::spawn({
+            let server = Arc::clone(&server);
+            move || {
+                let client = register(&server);
+                while !server.is_stopping() {
+                    thread::yield_now();
+                }
+                drop(listener);
+                if let Some((client, permit)) = client {
+                    while !client.is_stopping() {
+                        thread::yield_now();
+                    }
+                    drop(permit);
+                }
+                drop(guard);
+            }
+        });
+        let drainer = thread::spawn({
+            let server = Arc::clone(&server);
+            move || server.request_drain(Duration::from_secs(60))
+        });
+        server.request_stop();
+        acceptor.join().unwrap();
+        drainer.join().unwrap();
+        assert_ended_once(&control.join().unwrap());
+        assert!(!server.is_draining());
+    });
+}
+
+/// A drain closes the listeners and ends no client.
+#[test]
+fn a_drain_leaves_the_clients_alone() {
+    explore(Time::Stands, || {
+        let (server, events) = server();
+        let guard = active(&server);
+        let listener = ListenerGuard::new(&server);
+        let control = control(&server, events);
+        let acceptor = thread::spawn({
+            let server = Arc::clone(&server);
+            move || {
+                // The connection was accepted before the drain, and is registered later.
+                while !server.is_stopping() {
+                    thread::yield_now();
+                }
+                let (client, permit) = register(&server).expect("a drain serves it");
+                drop(listener);
+                (0..3).for_each(|_| thread::yield_now());
+                assert!(!client.is_stopping());
+                drop((permit, guard));
+            }
+        });
+        server.request_drain(Duration::from_secs(60));
+        server.request_drain(Duration::ZERO);
+        acceptor.join().unwrap();
+        assert_ended_once(&control.join().unwrap());
+    });
+}
+
 /// Without a listener the stop itself closes the clients, including clients that come at the same time.
 #[test]
 fn a_client_that_comes_during_a_stop_is_closed_or_refused() {
@@ -158,7 +227,7 @@ fn a_client_that_comes_during_a_stop_is_closed_or_refused() {
             let server = Arc::clone(&server);
             thread::spawn(move || {
                 let Some((client, permit)) = register(&server) else { return };
-                while !client.is_closed() {
+                while !client.is_stopping() {
                     thread::yield_now();
                 }
                 drop(permit);
@@ -216,7 +285,7 @@ fn acceptors_that_wait_for_room_are_woken() {
                             None => server.changed.wait(seen, None),
                         }
                     };
-                    assert!(!client.is_closed());
+                    assert!(!client.is_stopping());
                     thread::spawn(move || drop(permit));
                 }
             })
