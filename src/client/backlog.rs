@@ -143,6 +143,10 @@ impl Flush for ClientShared {
             }
         }
     }
+
+    fn lost(&self) {
+        self.end(Closing::Lost(io::ErrorKind::ConnectionReset.into()), false);
+    }
 }
 
 /// What has become of a backlog.

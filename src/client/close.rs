@@ -9,6 +9,7 @@
 //! 4. [`finish_closing`](ClientShared::finish_closing) delivers the output and drops the transport.
 
 use std::mem;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::catch_panic::catch_panic;
@@ -86,7 +87,8 @@ impl Client {
     /// Use it to wake a callback that waits for something other than this client, for example by shutting
     /// down the socket of another server. `f` runs on the thread that ends the connection. This is the thread
     /// that calls [`close`](Client::close) or [`abort`](Client::abort), the thread in
-    /// [`Machine::run`](crate::Machine::run) at a stop, or the client's own thread. `f` must not block.
+    /// [`Machine::run`](crate::Machine::run) at a stop, the client's own thread, or a thread of the crate that
+    /// notices a lost connection. `f` must not block, because other clients may wait for that thread.
     ///
     /// If the connection is already ending, `f` runs at once on the calling thread. Several functions run in
     /// the order of the calls. A panic in `f` is logged.
@@ -186,7 +188,7 @@ impl ClientShared {
     /// If the callbacks have succeeded, this blocks until no hold is left or the connection is asked to end.
     /// Afterwards only the calling thread may write. The session calls this once.
     pub(crate) fn begin_closing(
-        &self,
+        self: &Arc<Self>,
         outcome: Result<Result<(), BoxError>, String>,
         end_of_input: bool,
     ) -> Closing {
@@ -195,9 +197,7 @@ impl ClientShared {
             state.talked = true;
             state.end_of_input = end_of_input;
             if matches!(outcome, Ok(Ok(()))) {
-                while state.holds > 0 && !state.is_closing() {
-                    self.changed.wait(&mut state);
-                }
+                state = self.await_holds(state);
             }
             if !state.is_aborted() {
                 state.output = Output::ClosingOnly(thread::current().id());
@@ -220,6 +220,25 @@ impl ClientShared {
             Ok(Err(error)) => classify(error, early),
             Ok(Ok(())) => early.unwrap_or(if end_of_input { Closing::ByPeer } else { Closing::ByServer }),
         }
+    }
+
+    /// Blocks until no hold is left or the connection is asked to end. No thread reads at this time, so the
+    /// transport reports if the connection is lost.
+    fn await_holds<'a>(self: &'a Arc<Self>, mut state: Guard<'a>) -> Guard<'a> {
+        if state.holds == 0 {
+            return state;
+        }
+        let transport = state.transport.clone();
+        drop(state);
+        if let Some(transport) = transport {
+            let client: Weak<Self> = Arc::downgrade(self);
+            transport.report_loss(client);
+        }
+        state = self.state.lock();
+        while state.holds > 0 && !state.is_closing() {
+            self.changed.wait(&mut state);
+        }
+        state
     }
 
     /// Delivers the output within the time limits of the linger, then drops the transport. Blocks until then.

@@ -59,21 +59,29 @@ pub(crate) enum TakenWait {
     Unknown,
 }
 
-/// A client with a backlog, as the transport sees it.
+/// A client with a backlog or with holds, as the transport sees it.
 pub(crate) trait Flush: Send + Sync {
     /// Writes as many bytes as there is room for. Never blocks.
     #[cfg_attr(not(unix), allow(dead_code, reason = "no transport there can report room"))]
     fn flush(&self);
+
+    /// The connection was lost. Never blocks, and runs functions of `on_close`.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "no transport there can report a loss"))]
+    fn lost(&self);
 }
 
-/// A part of a transport that the reactor calls. Both methods run on the reactor's thread and must not block.
-/// An implementation needs only one of them.
+/// A part of a transport that the reactor calls. All methods run on the reactor's thread and must not block.
+/// An implementation needs only some of them.
 pub(crate) trait Source: Send + Sync {
     /// The descriptor is ready.
     #[cfg_attr(not(unix), allow(dead_code, reason = "nothing is watched there"))]
     fn ready(&self, readable: bool, writable: bool) {
         let _ = (readable, writable);
     }
+
+    /// The connection was lost. `ready` is called, too.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "nothing is watched there"))]
+    fn failed(&self) {}
 
     /// Called when the read grace has passed. It was already extended `reminders` times. Returns `false` to
     /// extend it again.

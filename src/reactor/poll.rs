@@ -2,7 +2,8 @@
 //! it ends the grace of interrupted readers.
 //!
 //! The thread starts with the first server that will need it, while descriptors are still available. It ends
-//! when the machine stops. It runs no user code and never blocks, except in its wait.
+//! when the machine stops. It never blocks, except in its wait. The only user code that it runs is a function of
+//! `Client::on_close`, if it notices that a connection is lost.
 //!
 //! A descriptor cannot be watched if the kernel has no memory for it, or if the reactor could not be started.
 //! Then `register` fails, and the waiting thread checks the socket itself after every [`WAIT_SLICE`]. The
@@ -239,6 +240,9 @@ fn watch(mut poll: Poll, table: &Mutex<Table>, threads: &Threads) {
                     failed || event.is_readable() || event.is_read_closed(),
                     failed || event.is_writable() || event.is_write_closed(),
                 );
+                if failed {
+                    source.failed();
+                }
             }
         }
     }

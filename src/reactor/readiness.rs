@@ -25,7 +25,8 @@ pub(crate) struct Readiness {
     state: Mutex<ReadinessState>,
     /// Signalled when the state changes. The waiting threads wait for this.
     changed: Condvar,
-    /// The client to call when there is room to write. Set by the first backlog.
+    /// The client to call when there is room to write or the connection is lost. Set by the first backlog, or
+    /// by the session when it waits for holds.
     flush: OnceLock<Weak<dyn Flush>>,
 }
 
@@ -40,6 +41,8 @@ struct ReadinessState {
     ready: [bool; 2],
     /// `true` if a backlog also waits for room.
     flushing: bool,
+    /// `true` if the client must be told when the connection is lost.
+    watching: bool,
     /// `true` if the descriptor is registered with the reactor.
     registered: bool,
 }
@@ -130,6 +133,15 @@ impl Readiness {
         self.register(descriptor, token, &mut state)
     }
 
+    /// Calls `client` on the reactor's thread when the connection is lost.
+    pub(crate) fn report_loss(self: &Arc<Self>, descriptor: &impl AsRawFd, client: Weak<dyn Flush>) {
+        self.flush.get_or_init(|| client);
+        let token = self.token();
+        let mut state = self.state.lock();
+        state.watching = true;
+        self.register(descriptor, token, &mut state);
+    }
+
     /// Ends every wait for room, the running waits and all later ones.
     pub(crate) fn interrupt(&self) {
         self.state.lock().interrupted = true;
@@ -155,7 +167,8 @@ impl Readiness {
 
     /// Tells the reactor which directions to watch. A direction that is already ready is reported again.
     fn register(&self, descriptor: &impl AsRawFd, token: usize, state: &mut ReadinessState) -> bool {
-        let reading = state.wanted[READ].then_some(Interest::READABLE);
+        // A loss is reported for each direction that is watched.
+        let reading = (state.wanted[READ] || state.watching).then_some(Interest::READABLE);
         let writing = state.wanted[WRITE] || state.flushing;
         let writing = writing.then_some(Interest::WRITABLE);
         let interest = match (reading, writing) {
@@ -187,6 +200,13 @@ impl Source for Readiness {
             if let Some(flush) = self.flush.get().and_then(Weak::upgrade) {
                 flush.flush();
             }
+        }
+    }
+
+    fn failed(&self) {
+        let watching = self.state.lock().watching;
+        if let (true, Some(client)) = (watching, self.flush.get().and_then(Weak::upgrade)) {
+            client.lost();
         }
     }
 }

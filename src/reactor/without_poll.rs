@@ -61,6 +61,9 @@ impl Readiness {
         false
     }
 
+    /// Does nothing, because no thread can notice a loss.
+    pub(crate) fn report_loss<T>(self: &Arc<Self>, _: &T, _: Weak<dyn Flush>) {}
+
     pub(crate) fn interrupt(&self) {
         self.interrupted.store(true, Ordering::Release);
     }

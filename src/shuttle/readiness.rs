@@ -135,6 +135,10 @@ impl Flush for Flushes {
             self.flushed.store(true, Ordering::SeqCst);
         }
     }
+
+    fn lost(&self) {
+        panic!("no connection is lost here");
+    }
 }
 
 /// The descriptor stays registered for a backlog while a writer comes and goes.

@@ -57,6 +57,10 @@ impl TestClient {
     pub fn reset(&self) {
         self.inward.break_off();
         self.outward.break_off();
+        // A session that waits for holds does not read.
+        if let Some(client) = self.flush.get().and_then(Weak::upgrade) {
+            client.lost();
+        }
     }
 
     /// Returns the server, for example to close the connection from the server's side. The server has only

@@ -135,7 +135,7 @@ impl Pipe {
 pub(crate) struct MemoryTransport {
     pub(crate) inward: Arc<Pipe>,
     pub(crate) outward: Arc<Pipe>,
-    /// The client. The test's end calls it after it has made room.
+    /// The client. The test's end calls it after it has made room or has broken the connection.
     pub(crate) flush: Arc<OnceLock<Weak<dyn Flush>>>,
 }
 
@@ -185,6 +185,16 @@ impl Transport for MemoryTransport {
         self.outward.break_off();
         self.inward.break_off();
         self.interrupt(Grace::Skip);
+    }
+
+    /// The test's end calls the client after it has broken the connection.
+    fn report_loss(&self, client: Weak<dyn Flush>) {
+        let client = self.flush.get_or_init(|| client);
+        if self.inward.state.lock().broken {
+            if let Some(client) = client.upgrade() {
+                client.lost();
+            }
+        }
     }
 
     fn end_output(&self) {

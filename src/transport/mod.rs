@@ -84,6 +84,12 @@ pub(crate) trait Transport: Send + Sync {
         false
     }
 
+    /// Requests that [`Flush::lost`] is called when the connection is lost. The session requests this when it
+    /// no longer reads and waits for holds. The default is for a transport that cannot notice a loss.
+    fn report_loss(&self, client: Weak<dyn Flush>) {
+        drop(client);
+    }
+
     /// Sends the end of output after everything that was written. Never blocks. Later writes fail. The
     /// default is for a transport that can only end both directions.
     fn end_output(&self) {}

@@ -199,6 +199,10 @@ impl Transport for SocketTransport {
         self.readiness().flush_when_writable(&self.socket, flush)
     }
 
+    fn report_loss(&self, client: Weak<dyn Flush>) {
+        self.readiness().report_loss(&self.socket, client);
+    }
+
     fn end_output(&self) {
         shutdown(&self.socket, std::net::Shutdown::Write);
     }

@@ -60,3 +60,19 @@ fn a_silent_client_of_whom_nothing_is_under_way_is_closed_at_once() {
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
+
+/// The peer has ended its input, so no thread reads. Its reset must be noticed all the same.
+#[test]
+fn a_reset_is_noticed_while_a_hold_keeps_the_conversation_open() {
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let served = serve(move || watched.around(Echo));
+    let peer = served.connect();
+    let hold = next(&watch.opened).hold();
+    peer.half_close();
+    thread::sleep(Duration::from_millis(100));
+    assert!(watch.closed.is_empty(), "the hold keeps it open");
+    peer.reset();
+    assert_eq!(next(&watch.closed), "Lost");
+    assert!(hold.is_closed());
+}
