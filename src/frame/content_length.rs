@@ -20,8 +20,8 @@ use crate::frame::{unframable, Frame, FrameError, Framing};
 /// - A value cannot contain control characters. `Content-Length` has only digits.
 /// - If there are several `Content-Length` fields, they must have the same value.
 ///
-/// The first byte that cannot be part of a header is a [`FrameError::Malformed`], whose text quotes the line.
-/// A length over the limit is a [`FrameError::TooLong`] as soon as its digits show that. Therefore a peer
+/// At the first byte that cannot be part of a header, the error is [`FrameError::Malformed`]. Its text quotes
+/// the line. A length over the limit is a [`FrameError::TooLong`] as soon as its digits show that. Therefore a peer
 /// that sends something else, such as newline-delimited JSON, does not wait in vain.
 ///
 /// ```

@@ -14,7 +14,7 @@ const CONTENT_LENGTH: &[u8] = b"content-length";
 pub(super) struct Header {
     /// How many bytes were read.
     read: usize,
-    /// Where the current line begins.
+    /// The position at which the current line begins.
     line: usize,
     stage: Stage,
     /// The value of the `Content-Length` fields so far.

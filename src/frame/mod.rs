@@ -92,8 +92,8 @@ pub trait Framing: Send + 'static {
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if the payload does not fit into a frame. Then `send`
     ///   is not called.
     /// - Every error of `send`.
+    #[expect(unused_variables, reason = "the names are for the documentation")]
     fn encode(&self, payload: &[u8], send: &mut dyn FnMut(&[&[u8]]) -> io::Result<()>) -> io::Result<()> {
-        let _ = (payload, send);
         let message = "this framing does not write frames, because it has no `encode`";
         Err(io::Error::new(io::ErrorKind::Unsupported, message))
     }

@@ -251,7 +251,7 @@ fn a_frame_over_its_limit_fails_as_soon_as_that_is_certain() {
     fails(Box::new(Delimited::new("--").limit(3)), b"abc-x", 5, 3);
     fails(Box::new(Delimited::new("abcab").limit(3)), b"xyabcaX", 7, 3);
     // Text for a server with binary lengths.
-    fails(Box::new(LengthPrefixed::default()), b"hi\n", 1, 1024 * 1024);
+    fails(Box::<LengthPrefixed>::default(), b"hi\n", 1, 1024 * 1024);
     fails(Box::new(LengthPrefixed::default().limit(255)), b"\0\0\x01\0", 3, 255);
     fails(Box::new(LengthPrefixed::new(4, Endian::Little).limit(255)), b"\xff\x01", 2, 255);
     fails(Box::new(LengthPrefixed::new(8, Endian::Big).limit(usize::MAX)), &[0xff; 8], 8, usize::MAX);
