@@ -131,6 +131,29 @@ pub(crate) fn duplicate(error: &io::Error) -> io::Error {
     }
 }
 
+/// The cause of the error of a read whose deadline has passed. It distinguishes this error from every other
+/// `TimedOut`, such as that of a lost connection.
+#[derive(Debug)]
+struct DeadlinePassed;
+
+impl fmt::Display for DeadlinePassed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the peer sent nothing more before the deadline")
+    }
+}
+
+impl std::error::Error for DeadlinePassed {}
+
+/// Creates the error of a read whose deadline has passed.
+pub(crate) fn deadline_passed() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, DeadlinePassed)
+}
+
+/// Returns `true` if [`deadline_passed`] has created this error.
+pub(crate) fn is_deadline(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|cause| cause.is::<DeadlinePassed>())
+}
+
 /// Returns `true` if an I/O error of this kind means that the peer has disconnected or cannot be reached.
 pub(crate) fn is_peer_gone(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{

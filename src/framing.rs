@@ -33,7 +33,8 @@
 //! ```
 //!
 //! Every framing of this module has a size limit, so a peer cannot make the server use more and more memory.
-//! A message over the limit is the error [`FrameError::TooLong`].
+//! A message over the limit is the error [`FrameError::TooLong`]. Bytes that cannot be a message are an error as
+//! soon as they arrive, so no peer waits in vain for an answer.
 
 pub use crate::adapter::framed::Framed;
 pub use crate::frame::content_length::ContentLength;

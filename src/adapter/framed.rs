@@ -4,13 +4,12 @@
 //! client may come on different threads. The session owns the adapter and drops it after `closing`.
 
 use std::fmt;
-use std::io;
 use std::time::{Duration, Instant};
 
 use crate::adapter::Adapter;
 use crate::client::Client;
 use crate::closing::Closing;
-use crate::error::Result;
+use crate::error::{is_deadline, Result};
 use crate::frame::{FrameError, Framing};
 use crate::input::Input;
 
@@ -70,7 +69,8 @@ impl<A: Adapter, F: Framing> Framed<A, F> {
     /// Sets how long one frame may take from its first byte to its last. Default: no limit.
     ///
     /// If a frame takes longer, the connection ends with [`FrameError::TooSlow`], even if single bytes keep
-    /// arriving.
+    /// arriving. The time in which `receiving` runs does not count. Other timeouts, such as the idle timeout
+    /// and timeouts in the adapter's own code, keep their own errors.
     #[must_use]
     pub fn within(self, limit: Duration) -> Framed<A, F> {
         Framed { within: Some(limit), ..self }
@@ -115,17 +115,13 @@ impl<A: Adapter, F: Framing> Framed<A, F> {
     /// partial frame began with that chunk and gets a new deadline.
     fn next_deadline(&self, delivered: bool) -> Option<Instant> {
         let limit = self.within?;
-        if self.partial.is_empty() {
+        if !self.framing.begins_frame(&self.partial) {
             None
         } else if delivered || self.deadline.is_none() {
             Instant::now().checked_add(limit)
         } else {
             self.deadline
         }
-    }
-
-    fn is_late(&self) -> bool {
-        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 }
 
@@ -163,9 +159,7 @@ impl<A: Adapter, F: Framing> Adapter for Framed<A, F> {
             match input.chunk() {
                 Ok(Some(data)) => self.receiving(client, data)?,
                 Ok(None) => break,
-                Err(error) if error.kind() == io::ErrorKind::TimedOut && self.is_late() => {
-                    return Err(FrameError::TooSlow.into());
-                }
+                Err(error) if is_deadline(&error) => return Err(FrameError::TooSlow.into()),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -195,7 +189,7 @@ impl<A, F: fmt::Debug> fmt::Debug for Framed<A, F> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::IoSlice;
+    use std::io::{self, IoSlice};
     use std::sync::{mpsc, Arc};
     use std::thread;
 
@@ -205,9 +199,11 @@ mod tests {
     use crate::client::state::ClientContext;
     use crate::frame::lines::Lines;
     use crate::limits::Limits;
+    use crate::reactor::Waited;
     use crate::remote::Remote;
     use crate::threads::Threads;
     use crate::transport::memory::{MemoryTransport, Pipe};
+    use crate::transport::{Grace, Received, Transport};
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -300,6 +296,66 @@ mod tests {
         let Connection { client, input, .. } = &mut connection;
         let error = elsewhere(|| framed.serving(client, input)).expect_err("nothing follows in time");
         assert_eq!(error.downcast_ref(), Some(&FrameError::TooSlow), "{error}");
+    }
+
+    /// A transport whose only read takes longer than all time limits, and ends like this.
+    struct Late(Result<Received, io::ErrorKind>);
+
+    impl Transport for Late {
+        fn read(&self, _: &mut [u8], limit: Option<Duration>) -> io::Result<Received> {
+            thread::sleep(limit.expect("there is a limit") * 4);
+            Ok(self.0?)
+        }
+        fn write(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+            self.write(parts)
+        }
+        fn wait_writable(&self, _: Instant) -> Waited {
+            Waited::Interrupted
+        }
+        fn interrupt(&self, _: Grace) {}
+        fn abort(&self) {}
+    }
+
+    #[test]
+    fn only_the_time_limit_of_a_frame_is_reported_as_too_slow() {
+        let lost = Err(io::ErrorKind::TimedOut);
+        let idle = Ok(Received::TimedOut);
+        for (read, idle_timeout, text) in [
+            (lost, LONG, "timed out"),
+            (idle, Duration::from_millis(10), "the peer sent nothing within 10ms (idle_timeout)"),
+            (idle, LONG, "a frame took too long to arrive (`Framed::within` sets how long it may take)"),
+        ] {
+            let limits = Arc::new(Limits::default());
+            limits.set_idle_timeout(Some(idle_timeout));
+            let transport = Arc::new(Late(read));
+            let context = ClientContext { limits: Arc::clone(&limits), threads: Threads::new() };
+            let client = Client::new(ClientId::next(), transport.clone(), Remote::Memory, Arc::new(context));
+            let mut input = Input::new(client.clone(), transport, limits);
+            let (framed, _lines) = recorder();
+            let mut framed = framed.within(Duration::from_millis(20));
+            framed.receiving(&client, b"begun").expect("a line may begin so");
+            let error = framed.serving(&client, &mut input).expect_err("nothing follows in time");
+            assert_eq!(error.to_string(), text);
+            assert_eq!(error.is::<FrameError>(), text.contains("within` sets"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_lf_after_a_cr_is_no_frame_that_must_be_complete_in_time() {
+        let Connection { client, .. } = &Connection::new();
+        let lines = Lines::default().carriage_returns();
+        let framing: Box<dyn Framing> = Box::new(lines);
+        let mut framed = receiving(|_, _| Ok(())).framed(framing).within(LONG);
+        for end in ["\n", "\0"] {
+            framed.receiving(client, b"line\r").expect("this is a line");
+            framed.receiving(client, end.as_bytes()).expect("this is its end");
+            assert_eq!(framed.deadline, None, "no frame has begun");
+        }
+        framed.receiving(client, b"x").expect("a line may begin so");
+        assert!(framed.deadline.is_some());
     }
 
     #[test]

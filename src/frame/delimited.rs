@@ -35,6 +35,15 @@ impl Delimited {
     pub fn limit(self, limit: usize) -> Delimited {
         Delimited { limit, ..self }
     }
+
+    /// Returns `true` if a payload within the limit is still possible. `window` does not contain the
+    /// delimiter, but may end with its beginning.
+    fn may_end(&self, window: &[u8]) -> bool {
+        let delimiter = self.finder.needle();
+        let first = window.len().saturating_sub(delimiter.len() - 1);
+        window.len() <= self.limit
+            || (first..=self.limit).any(|start| delimiter.starts_with(&window[start..]))
+    }
 }
 
 impl Framing for Delimited {
@@ -46,7 +55,7 @@ impl Framing for Delimited {
             let end = searched + found;
             return Ok(Some(Frame::new(0..end, end + delimiter)));
         }
-        if window.len() == self.limit.saturating_add(delimiter) {
+        if !self.may_end(window) {
             return Err(FrameError::TooLong { limit: self.limit }.into());
         }
         self.searched = window.len().saturating_sub(delimiter - 1);

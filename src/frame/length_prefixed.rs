@@ -16,7 +16,8 @@ pub enum Endian {
 
 /// Frames that begin with the length of the payload, as an unsigned number of 1, 2, 4 or 8 bytes.
 ///
-/// The length does not include the bytes of the number itself.
+/// The length does not include the bytes of the number itself. A length over the limit is an error as soon as
+/// the bytes that have arrived show it. In network byte order the first byte can be enough.
 #[derive(Clone, Debug)]
 pub struct LengthPrefixed {
     width: usize,
@@ -51,24 +52,25 @@ impl LengthPrefixed {
 
 impl Framing for LengthPrefixed {
     fn decode(&mut self, input: &[u8]) -> Result<Option<Frame>> {
-        let Some(prefix) = input.get(..self.width) else { return Ok(None) };
+        let prefix = &input[..input.len().min(self.width)];
         let mut number = [0; 8];
-        let length = match self.endian {
+        // The bytes that have not arrived count as zero. Therefore this is the least possible length.
+        let least = match self.endian {
             Endian::Big => {
-                number[8 - self.width..].copy_from_slice(prefix);
+                number[8 - self.width..][..prefix.len()].copy_from_slice(prefix);
                 u64::from_be_bytes(number)
             }
             Endian::Little => {
-                number[..self.width].copy_from_slice(prefix);
+                number[..prefix.len()].copy_from_slice(prefix);
                 u64::from_le_bytes(number)
             }
         };
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        if length > self.limit {
+        let length = usize::try_from(least).ok().filter(|length| *length <= self.limit);
+        let Some(end) = length.and_then(|length| length.checked_add(self.width)) else {
             return Err(FrameError::TooLong { limit: self.limit }.into());
-        }
-        let end = self.width.saturating_add(length);
-        Ok((input.len() >= end).then(|| Frame::new(self.width..end, end)))
+        };
+        let complete = prefix.len() == self.width && input.len() >= end;
+        Ok(complete.then(|| Frame::new(self.width..end, end)))
     }
 
     fn encode(&self, payload: &[u8], send: &mut dyn FnMut(&[&[u8]]) -> io::Result<()>) -> io::Result<()> {

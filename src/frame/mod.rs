@@ -5,6 +5,7 @@
 
 pub(crate) mod content_length;
 pub(crate) mod delimited;
+mod header;
 pub(crate) mod length_prefixed;
 pub(crate) mod lines;
 
@@ -16,7 +17,8 @@ use crate::error::Result;
 
 /// Cuts a stream of bytes into frames, and encodes messages as frames.
 ///
-/// No method may block, except that the function which [`encode`](Framing::encode) calls may block.
+/// No method may block, except that the function which [`encode`](Framing::encode) calls may block. Only
+/// [`decode`](Framing::decode) has no default.
 ///
 /// ```
 /// use std::io;
@@ -46,6 +48,8 @@ pub trait Framing: Send + 'static {
     ///
     /// # Errors
     /// Returns an error if no frame can begin with these bytes, or if the frame is over the framing's limit.
+    /// A framing should return the error at the first byte that makes it certain. Otherwise a peer that sends
+    /// something else waits in vain for an answer.
     ///
     /// With [`Adapter::framed`](crate::Adapter::framed), an error ends the connection.
     /// [`Input::frame`](crate::Input::frame) returns the error.
@@ -67,15 +71,32 @@ pub trait Framing: Send + 'static {
         }
     }
 
+    /// Returns `true` if `rest`, in which `decode` has found no frame, begins a frame.
+    ///
+    /// [`Framed::within`](crate::framing::Framed::within) measures the time of a frame from the chunk after
+    /// which this returns `true`. A framing overrides it if bytes may remain that belong to no frame, such as
+    /// the end of a frame that was already returned. The default is `true` if `rest` is not empty.
+    fn begins_frame(&self, rest: &[u8]) -> bool {
+        !rest.is_empty()
+    }
+
     /// Encodes `payload` as a frame, and calls `send` once with the parts of the frame in order.
+    ///
+    /// The default is for a framing that only reads.
     ///
     /// # Errors
     /// Returns a [`std::io::Error`]:
     ///
+    /// - [`Unsupported`](io::ErrorKind::Unsupported) if the framing does not write frames, by default. Then
+    ///   `send` is not called.
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if the payload does not fit into a frame. Then `send`
     ///   is not called.
     /// - Every error of `send`.
-    fn encode(&self, payload: &[u8], send: &mut dyn FnMut(&[&[u8]]) -> io::Result<()>) -> io::Result<()>;
+    #[expect(unused_variables, reason = "the names are for the documentation")]
+    fn encode(&self, payload: &[u8], send: &mut dyn FnMut(&[&[u8]]) -> io::Result<()>) -> io::Result<()> {
+        let message = "this framing does not write frames, because it has no `encode`";
+        Err(io::Error::new(io::ErrorKind::Unsupported, message))
+    }
 }
 
 /// Forwards every call, so a program can choose a framing at run time.
@@ -86,6 +107,10 @@ impl<F: Framing + ?Sized> Framing for Box<F> {
 
     fn decode_end(&mut self, input: &[u8]) -> Result<Option<Frame>> {
         (**self).decode_end(input)
+    }
+
+    fn begins_frame(&self, rest: &[u8]) -> bool {
+        (**self).begins_frame(rest)
     }
 
     fn encode(&self, payload: &[u8], send: &mut dyn FnMut(&[&[u8]]) -> io::Result<()>) -> io::Result<()> {
@@ -138,7 +163,8 @@ pub enum FrameError {
     Truncated,
     /// The frame took longer than [`Framed::within`](crate::framing::Framed::within) allows.
     TooSlow,
-    /// The bytes are not a valid frame. The text says why.
+    /// The bytes are not a valid frame. The text says why. If it quotes bytes of the peer, they are escaped
+    /// and shortened, and the text depends on how many bytes had arrived.
     Malformed(String),
 }
 
@@ -146,16 +172,36 @@ impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FrameError::TooLong { limit } => {
-                write!(f, "a frame is longer than the framing's limit of {limit} bytes")
+                let raise = "the framing's `limit`, `with_limit` or `header_limit` raises it";
+                write!(f, "a frame is longer than the framing's limit of {limit} bytes ({raise})")
             }
             FrameError::Truncated => f.write_str("the input ended within a frame"),
-            FrameError::TooSlow => f.write_str("a frame took too long to arrive"),
+            FrameError::TooSlow => {
+                f.write_str("a frame took too long to arrive (`Framed::within` sets how long it may take)")
+            }
             FrameError::Malformed(what) => write!(f, "malformed frame: {what}"),
         }
     }
 }
 
 impl std::error::Error for FrameError {}
+
+/// Returns bytes of a peer as text for a message: escaped, and shortened to 40 bytes.
+fn excerpt(bytes: &[u8]) -> String {
+    const LONGEST: usize = 40;
+    let mut text = String::new();
+    for &byte in bytes.iter().take(LONGEST) {
+        match byte {
+            // Quotes stay, because text with escaped quotes is hard to read.
+            b'"' | b'\'' => text.push(char::from(byte)),
+            _ => text.extend(byte.escape_ascii().map(char::from)),
+        }
+    }
+    if bytes.len() > LONGEST {
+        text.push('…');
+    }
+    text
+}
 
 /// Creates the error of `encode` for a payload that does not fit into a frame.
 fn unframable(why: impl fmt::Display) -> io::Error {

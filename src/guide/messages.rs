@@ -4,7 +4,7 @@
 //!
 //! | framing | a message is | default limit |
 //! |---|---|---|
-//! | [`Lines`] | a line that ends in LF or CRLF | 64 KiB |
+//! | [`Lines`] | a line that ends in LF or CRLF, and on request in CR or CR NUL | 64 KiB |
 //! | [`Delimited`] | the bytes up to a delimiter | 64 KiB |
 //! | [`LengthPrefixed`] | the bytes after a binary length of 1, 2, 4 or 8 bytes | 1 MiB |
 //! | [`ContentLength`] | the body after a `Content-Length` header, as in the Language Server Protocol | 16 MiB |
@@ -13,6 +13,17 @@
 //! A message over the limit ends the connection. The same happens if the input ends inside a message, but
 //! `Lines` accepts a last line without a line end. In both cases the reason is
 //! [`Failed`](crate::Closing::Failed) with a [`FrameError`](crate::framing::FrameError).
+//!
+//! The connection ends at the first byte that makes the error certain. The text of the error says what was
+//! found, and `closing` can still send it to the client. For example, a client that sends newline-delimited
+//! JSON to a server with `ContentLength` gets this error after its first byte:
+//!
+//! ```text
+//! malformed frame: expected a header such as `Content-Length: 12`, found `{"jsonrpc":"2.0"}`; is
+//! the client sending newline-delimited JSON?
+//! ```
+//!
+//! [`Lines::carriage_returns`](crate::framing::Lines::carriage_returns) is for Telnet and terminals.
 //!
 //! If the factory calls [`Adapter::framed`](crate::Adapter::framed), `receiving` gets one message per call:
 //!

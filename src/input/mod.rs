@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::closing::Closing;
-use crate::error::{duplicate, Result};
+use crate::error::{deadline_passed, duplicate, Result};
 use crate::frame::Framing;
 use crate::input::buffer::Buffer;
 use crate::input::stream::Stream;
@@ -196,8 +196,7 @@ impl Input {
         if let Some(deadline) = self.deadline {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let message = "the peer sent nothing more before the deadline";
-                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+                return Err(deadline_passed());
             }
             limit = Some(limit.map_or(left, |limit| limit.min(left)));
         }

@@ -8,12 +8,12 @@ use backport::{receiving, testing, Adapter, BoxError, Client, Closing, Input, Re
 use crossbeam_channel::{unbounded, Receiver};
 
 use crate::framings::drive::as_framed;
-use crate::framings::wire::Wire;
+use crate::framings::wire::{Ends, Wire};
 use crate::support::next;
 
 #[test]
 fn a_line_of_exactly_the_limit_is_whole_and_one_more_is_too_long() {
-    let wire = Wire::Lines { crlf: false, limit: 10 };
+    let wire = Wire::Lines { ends: Ends::Lf, limit: 10 };
     for end in ["\n", "\r\n", ""] {
         let exact = format!("{}{end}", "x".repeat(10));
         let over = format!("{}{end}", "x".repeat(11));
@@ -40,7 +40,10 @@ fn headers_are_read_as_the_protocols_specify() {
     }
     let too_long = FrameError::TooLong { limit: 10 };
     assert_eq!(decode(b"Content-Length: 11\r\n\r\n"), refused(too_long.clone()));
-    assert_eq!(decode(b"Content-Length: 99999999999999999999999\r\n\r\n"), refused(too_long));
+    assert_eq!(decode(b"Content-Length: 99999999999999999999999\r\n\r\n"), refused(too_long.clone()));
+    // Both over what an integer holds: found by fuzzing.
+    let two = b"Content-Length: 99999999999999999998\r\nContent-Length: 99999999999999999999\r\n\r\n";
+    assert_eq!(decode(two), refused(too_long));
     assert_eq!(decode(b"Content-Length: 2\r\n\r\nh"), refused(FrameError::Truncated));
     assert_eq!(decode(b"Content-Length: 2\r\n"), refused(FrameError::Truncated));
     for bad in [
@@ -51,8 +54,6 @@ fn headers_are_read_as_the_protocols_specify() {
         "Length: 2",
         "no colon",
         "Content-Length: 1\r\nContent-Length: 2",
-        // Both over what an integer holds: found by fuzzing.
-        "Content-Length: 99999999999999999998\r\nContent-Length: 99999999999999999999",
     ] {
         let malformed = FrameError::Malformed(String::new());
         assert_eq!(decode(format!("{bad}\r\n\r\nhi").as_bytes()), refused(malformed), "{bad}");
@@ -73,6 +74,7 @@ fn a_payload_that_cannot_be_framed_is_refused() {
     refused(&Lines::default(), b"two\nlines");
     refused(&Lines::default(), b"ends in cr\r");
     refused(&Lines::with_limit(3), b"four");
+    refused(&Lines::default().carriage_returns(), b"cr\rin the middle");
     refused(&Delimited::new("--"), b"a--b");
     refused(&Delimited::new("--"), b"a-");
     refused(&LengthPrefixed::new(1, Endian::Big), &[0; 256]);
@@ -94,6 +96,7 @@ fn each_framing_writes_its_frames_as_documented() {
     }
     assert_eq!(written(Lines::default()), b"hi\n");
     assert_eq!(written(Lines::with_limit(2).crlf()), b"hi\r\n");
+    assert_eq!(written(Lines::default().carriage_returns()), b"hi\n");
     assert_eq!(written(Delimited::new("--").limit(2)), b"hi--");
     assert_eq!(written(LengthPrefixed::default()), b"\0\0\0\x02hi");
     assert_eq!(written(LengthPrefixed::new(2, Endian::Little).limit(2)), b"\x02\0hi");
@@ -116,14 +119,272 @@ fn a_framed_adapter_has_its_opening_called_first() {
 
 #[test]
 fn errors_of_frames_say_what_is_wrong() {
-    for (error, part) in [
-        (FrameError::TooLong { limit: 70 }, "longer than the framing's limit of 70 bytes"),
-        (FrameError::Truncated, "ended within a frame"),
-        (FrameError::TooSlow, "took too long"),
-        (FrameError::Malformed("no colon".to_owned()), "no colon"),
+    for (error, text) in [
+        (
+            FrameError::TooLong { limit: 70 },
+            "a frame is longer than the framing's limit of 70 bytes (the framing's `limit`, `with_limit` or \
+             `header_limit` raises it)",
+        ),
+        (FrameError::Truncated, "the input ended within a frame"),
+        (FrameError::TooSlow, "a frame took too long to arrive (`Framed::within` sets how long it may take)"),
+        (FrameError::Malformed("no colon".to_owned()), "malformed frame: no colon"),
     ] {
-        assert!(error.to_string().contains(part), "{error}");
+        assert_eq!(error.to_string(), text);
     }
+}
+
+/// The error of a framing, and after how many bytes it comes. The bytes come one by one.
+fn first_error(mut framing: impl Framing, stream: &[u8]) -> Option<(usize, BoxError)> {
+    let mut start = 0;
+    for end in 1..=stream.len() {
+        match framing.decode(&stream[start..end]) {
+            Ok(frame) => start += frame.map_or(0, |frame| frame.used),
+            Err(error) => {
+                let again = framing.decode(&stream[start..end]).unwrap_err();
+                assert_eq!(again.to_string(), error.to_string(), "the same bytes are the same error");
+                return Some((end, error));
+            }
+        }
+    }
+    None
+}
+
+/// Bytes that are no header, how many of them show it, and what is said of them if they come at once.
+const NO_HEADERS: [(&str, usize, &str); 24] = [
+    (
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{}}\n",
+        1,
+        "expected a header such as `Content-Length: 12`, found `{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initia…`; \
+         is the client sending newline-delimited JSON?",
+    ),
+    (
+        "[{}]\n",
+        1,
+        "expected a header such as `Content-Length: 12`, found `[{}]`; is the client sending newline-delimited JSON?",
+    ),
+    ("Content-Length: 2\n\nhi", 18, "a header line must end in CR LF, found LF alone after `Content-Length: 2`"),
+    ("X: y\nContent-Length: 2\n\n", 5, "a header line must end in CR LF, found LF alone after `X: y`"),
+    ("X:\n", 3, "a header line must end in CR LF, found LF alone after `X:`"),
+    (
+        "Content-Length: 2\r\n\nhi",
+        20,
+        "a header line must end in CR LF, found an empty line that ends in LF alone",
+    ),
+    (
+        "Content-Length: 2\r\r\n\r\r\nhi",
+        19,
+        "a header line must end in CR LF, found CR and `\\r` after `Content-Length: 2`",
+    ),
+    ("Content-Length: 2\r\n\rhi", 21, "a header line must end in CR LF, found CR and `h` after ``"),
+    ("no colon\r\n", 3, "expected a header such as `Content-Length: 12`, found `no colon`"),
+    ("Content-Length\r\n", 15, "expected a header such as `Content-Length: 12`, found `Content-Length`"),
+    ("hello\n", 6, "expected a header such as `Content-Length: 12`, found `hello`"),
+    ("\0", 1, "expected a header such as `Content-Length: 12`, found `\\x00`"),
+    ("\n", 1, "expected a header such as `Content-Length: 12`, found `\\n`"),
+    ("\r\nContent-Length: 2\r\n", 1, "expected a header such as `Content-Length: 12`, found `\\r\\n`"),
+    (": 2\r\n", 1, "expected a header such as `Content-Length: 12`, found `: 2`"),
+    ("GET / HTTP/1.1\r\n", 4, "expected a header such as `Content-Length: 12`, found `GET / HTTP/1.1`"),
+    ("\u{feff}Content-Length: 2", 1, "expected a header such as `Content-Length: 12`, found `\\xef\\xbb\\xbfContent-Length: 2`"),
+    ("Content-Length : 2\r\n", 15, "expected a header such as `Content-Length: 12`, found `Content-Length : 2`"),
+    ("X: a\r\n folded\r\n", 7, "expected a header such as `Content-Length: 12`, found ` folded`"),
+    ("X: a\0b", 5, "a header cannot contain the byte `\\x00`, found after `X: a`"),
+    ("Content-Length: -1\r\n", 17, "expected a Content-Length in digits, found `Content-Length: -`"),
+    ("content-length:\r\n", 16, "expected a Content-Length in digits, found `content-length:\\r`"),
+    (
+        "Content-Length: 12\r\nContent-Length: 0013\r\n",
+        40,
+        "expected Content-Length 12 again, found `Content-Length: 0013`",
+    ),
+    ("X: a\r\nY: b\r\n\r\n", 13, "expected the header `Content-Length`, found only `X: a\\r\\nY: b`"),
+];
+
+#[test]
+fn bytes_that_are_no_header_fail_at_the_first_of_them_and_are_shown() {
+    for (stream, shown_by, message) in NO_HEADERS {
+        let (at, error) = first_error(ContentLength::default(), stream.as_bytes()).expect(stream);
+        assert_eq!(at, shown_by, "{stream:?}: {error}");
+        assert!(matches!(error.downcast_ref(), Some(FrameError::Malformed(_))), "{stream:?}: {error}");
+        // In any split, the kind of error is the same, and the beginning of its text.
+        for cut in 1..stream.len() {
+            let mut framing = ContentLength::default();
+            let error = framing.decode(&stream.as_bytes()[..cut]).err();
+            assert_eq!(error.is_some(), cut >= shown_by, "{stream:?} cut at {cut}");
+            let error = error.or_else(|| framing.decode(stream.as_bytes()).err()).expect(stream);
+            assert!(matches!(error.downcast_ref(), Some(FrameError::Malformed(_))), "{stream:?}: {error}");
+        }
+        let error = ContentLength::default().decode(stream.as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), format!("malformed frame: {message}"));
+    }
+}
+
+#[test]
+fn a_client_that_sends_no_header_is_answered_while_it_waits() {
+    struct Says;
+    impl Adapter for Says {
+        fn closing(&mut self, client: &Client, reason: &Closing) {
+            client.write_line(reason.to_string()).unwrap();
+        }
+    }
+    for (stream, _, message) in NO_HEADERS {
+        let mut client = testing::connect(Says.framed(ContentLength::default()));
+        client.write_all(stream.as_bytes()).unwrap();
+        // The client does not end its output.
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        // A reason is escaped like everything in the log.
+        let message = message.replace('\\', "\\\\");
+        assert!(answer.contains(&message), "{stream:?}: {answer}");
+    }
+}
+
+#[test]
+fn a_frame_over_its_limit_fails_as_soon_as_that_is_certain() {
+    let fails = |framing: Box<dyn Framing>, stream: &[u8], after: usize, limit: usize| {
+        let (at, error) = first_error(framing, stream).expect("over the limit");
+        assert_eq!(error.downcast_ref(), Some(&FrameError::TooLong { limit }), "{error}");
+        assert_eq!(at, after, "{}", stream.escape_ascii());
+    };
+    fails(Box::new(Lines::with_limit(3)), b"abcd\n", 4, 3);
+    fails(Box::new(Lines::with_limit(3)), b"abc\rx", 5, 3);
+    fails(Box::new(Lines::with_limit(3).carriage_returns()), b"abcd\r", 4, 3);
+    fails(Box::new(Delimited::new("--").limit(3)), b"abcd--", 4, 3);
+    fails(Box::new(Delimited::new("--").limit(3)), b"abc-x", 5, 3);
+    fails(Box::new(Delimited::new("abcab").limit(3)), b"xyabcaX", 7, 3);
+    // Text for a server with binary lengths.
+    fails(Box::<LengthPrefixed>::default(), b"hi\n", 1, 1024 * 1024);
+    fails(Box::new(LengthPrefixed::default().limit(255)), b"\0\0\x01\0", 3, 255);
+    fails(Box::new(LengthPrefixed::new(4, Endian::Little).limit(255)), b"\xff\x01", 2, 255);
+    fails(Box::new(LengthPrefixed::new(8, Endian::Big).limit(usize::MAX)), &[0xff; 8], 8, usize::MAX);
+    fails(Box::new(ContentLength::with_limit(10)), b"Content-Length: 00110", 20, 10);
+    let most = ContentLength::with_limit(usize::MAX);
+    fails(Box::new(most), b"Content-Length: 99999999999999999999999", 36, usize::MAX);
+    // A name needs a colon and two line ends after it, a value only the line ends.
+    fails(Box::new(ContentLength::default().header_limit(40)), &[b'x'; 99], 36, 40);
+    let value = [b"X:", &[b'x'; 99][..]].concat();
+    fails(Box::new(ContentLength::default().header_limit(40)), &value, 37, 40);
+}
+
+#[test]
+fn the_default_limit_of_a_header_is_8_kib_and_can_be_raised() {
+    let head = [b"Content-Length: 2\r\nX: ", &[b'x'; 8 * 1024][..], b"\r\n\r\nhi"].concat();
+    let (at, error) = first_error(ContentLength::default(), &head).expect("over the limit");
+    assert_eq!(error.downcast_ref(), Some(&FrameError::TooLong { limit: 8 * 1024 }));
+    assert_eq!(at, 8 * 1024 - 3, "four bytes are still to come");
+    let mut raised = ContentLength::default().header_limit(head.len() - 2);
+    assert_eq!(raised.decode(&head).unwrap().unwrap().used, head.len());
+}
+
+#[test]
+fn half_a_frame_at_the_end_of_input_is_an_error_in_every_framing() {
+    let framings: [(Box<dyn Framing>, &[u8]); 8] = [
+        (Box::new(Delimited::new("--")), b"abc"),
+        (Box::new(Delimited::new("--")), b"-"),
+        (Box::new(LengthPrefixed::default()), b"\0\0"),
+        (Box::new(LengthPrefixed::default()), b"\0\0\0\x02h"),
+        (Box::new(ContentLength::default()), b"Content-"),
+        (Box::new(ContentLength::default()), b"Content-Length: 2\r\n\r"),
+        (Box::new(ContentLength::default()), b"Content-Length: 2\r\n\r\n"),
+        (Box::new(ContentLength::default()), b"Content-Length: 2\r\n\r\nh"),
+    ];
+    for (mut framing, half) in framings {
+        assert_eq!(framing.decode(half).unwrap(), None);
+        let error = framing.decode_end(half).unwrap_err();
+        assert_eq!(error.to_string(), "the input ended within a frame");
+    }
+}
+
+#[test]
+fn lines_end_in_cr_and_cr_nul_on_request_in_any_split() {
+    let stream = b"lf\ncrlf\r\ncr\rnul\r\0\0x\r\r\n\n\rlast";
+    let lines = ["lf", "crlf", "cr", "nul", "\0x", "", "", "", "last"].map(|line| line.as_bytes().to_vec());
+    for ends in [Ends::CrOrLf, Ends::CrOrCrlf] {
+        for cut in 1..=stream.len() {
+            let got = as_framed(&Wire::Lines { ends, limit: 10 }, stream, &[cut, 1]);
+            assert_eq!(got, (lines.to_vec(), None), "cut at {cut}");
+        }
+    }
+    let off = as_framed(&Wire::Lines { ends: Ends::Lf, limit: 99 }, b"a\rb\r\0c\n", &[2]);
+    assert_eq!(off, (vec![b"a\rb\r\0c".to_vec()], None), "by default CR is a byte like others");
+}
+
+#[test]
+fn a_line_is_handed_over_at_its_cr_and_the_rest_of_its_end_begins_no_line() {
+    let (adapter, lines) = recorder();
+    let mut client = testing::connect(adapter.framed(Lines::default().carriage_returns()));
+    for end in ["", "\n", "\0"] {
+        client.write_all(b"line\r").unwrap();
+        assert_eq!(next(&lines), "line");
+        client.write_all(end.as_bytes()).unwrap();
+    }
+    client.write_all(b"last").unwrap();
+    assert!(matches!(client.finish(), Closing::ByPeer));
+    assert_eq!(lines.try_iter().collect::<Vec<_>>(), ["last"]);
+}
+
+#[test]
+fn the_lf_after_a_last_cr_is_no_line_in_straight_line_code() {
+    struct Counts;
+    impl Adapter for Counts {
+        fn serving(&mut self, client: &Client, input: &mut Input) -> Result {
+            let mut lines = Lines::default().carriage_returns();
+            while let Some(line) = input.frame(&mut lines)? {
+                let line = [line, b"."].concat();
+                client.write(line)?;
+            }
+            assert!(input.frame(&mut lines)?.is_none(), "the end stays");
+            Ok(())
+        }
+    }
+    for pieces in [["one\rtwo\r", "\n"], ["one\rtwo\r\n", ""], ["one\r", "\ntwo"]] {
+        let mut client = testing::connect(Counts);
+        for piece in pieces {
+            client.write_all(piece.as_bytes()).unwrap();
+        }
+        client.close_write();
+        let mut said = String::new();
+        client.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "one.two.", "{pieces:?}");
+        assert!(matches!(client.finish(), Closing::ByPeer));
+    }
+}
+
+#[test]
+fn a_framing_without_encode_refuses_to_write_and_says_so() {
+    struct Quads;
+    impl Framing for Quads {
+        fn decode(&mut self, input: &[u8]) -> Result<Option<backport::framing::Frame>> {
+            Ok((input.len() >= 4).then(|| backport::framing::Frame::new(0..4, 4)))
+        }
+    }
+    let (sender, errors) = unbounded();
+    let adapter = receiving(move |client, quad| {
+        let error = client.write_frame(&Quads, quad).expect_err("it cannot be written");
+        sender.send((error.kind(), error.to_string()))?;
+        Ok(client.write_line("still open")?)
+    });
+    let boxed: Box<dyn Framing> = Box::new(Quads);
+    let mut client = testing::connect(adapter.framed(boxed));
+    client.write_all(b"abcd").unwrap();
+    let (kind, message) = next(&errors);
+    assert_eq!(kind, std::io::ErrorKind::Unsupported);
+    assert_eq!(message, "this framing does not write frames, because it has no `encode`");
+    client.close_write();
+    let mut said = String::new();
+    client.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "still open\n");
+}
+
+#[test]
+fn a_timeout_of_the_adapters_own_code_is_not_a_slow_frame() {
+    let adapter = receiving(|_, _| {
+        // Longer than a frame may take.
+        std::thread::sleep(Duration::from_millis(50));
+        Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the database has not answered").into())
+    });
+    let mut client = testing::connect(adapter.framed(Lines::default()).within(Duration::from_millis(20)));
+    client.write_all(b"query\nbegun").unwrap();
+    let Closing::Failed(error) = client.ended() else { panic!("not Failed") };
+    assert_eq!(error.to_string(), "the database has not answered");
 }
 
 /// Sends on each frame, and `!` when it closes.

@@ -21,6 +21,18 @@ fn bytes_once_searched_are_not_searched_again() {
     feed(&mut lines, &line, 1, 0, b"\n");
     assert_eq!(lines.decode(&line).unwrap().unwrap().used, line.len());
 
+    let mut lines = Lines::default().carriage_returns();
+    assert_eq!(lines.decode(b"first\r").unwrap().unwrap().used, 6);
+    let line = [b"\n", &line[..]].concat();
+    assert_eq!(lines.decode(b"\n").unwrap(), None);
+    // The LF before the line is looked at again, since it belongs to no line.
+    let last = line.len() - 2;
+    for end in 2..last {
+        let seen = [b"\n", &b"\r".repeat(end - 2)[..], b"x"].concat();
+        assert_eq!(lines.decode(&seen).unwrap(), None, "with {end} bytes");
+    }
+    assert_eq!(lines.decode(&line).unwrap().unwrap().payload, 1..last);
+
     // A delimiter may have begun in what was seen, so all but one of its bytes are looked at again.
     let delimiter = b"\r\n.\r\n";
     let message = [&b"\r\n.\r.".repeat(500), &delimiter[..]].concat();
@@ -34,7 +46,7 @@ fn a_head_is_searched_once_and_forgotten_when_it_was_read() {
     let head = [b"Content-Length: 3000\r\nX-Padding: ", &[b'x'; 3000][..], b"\r\n\r\n"].concat();
     let message = [&head[..], &[b'y'; 3000]].concat();
     let mut framing = ContentLength::default();
-    feed(&mut framing, &head, 1, 3, b"\r\n\r\n");
+    feed(&mut framing, &head, 1, 0, b"\r\n\r\n");
     assert_eq!(framing.decode(&head).unwrap(), None, "the head is there, and no body");
     feed(&mut framing, &message, head.len() + 1, 0, b"\r\n\r\n");
     assert_eq!(framing.decode(&message).unwrap().unwrap().payload, head.len()..message.len());

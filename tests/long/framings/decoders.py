@@ -7,11 +7,13 @@ Sends COUNT random streams, split at random, to each port, whose server answers 
 it sees, with each of them encoded, and with what ended the stream. The test in python.rs starts it.
 
 - content-length: Language Server Protocol 3.17, "Base Protocol": header fields that end with CRLF, an
-  empty line, a body of as many bytes as Content-Length says. Fields follow RFC 7230, section 3.2: the
-  case of names does not matter, blanks may surround the value, and not the name.
+  empty line, a body of as many bytes as Content-Length says. Fields follow RFC 9110, section 5: names
+  are tokens, their case does not matter, blanks may surround the value, and not the name. The first
+  byte after which no header can follow decides what is wrong.
 - length: an unsigned number in the byte orders of the struct module, then as many bytes.
 - delimited, lines: up to a sequence of bytes; the last line may lack its end (POSIX would call it an
   incomplete line), and a CR before the LF belongs to the end.
+- returns: lines that also end at CR, with the LF or NUL after it (RFC 854).
 """
 
 import io
@@ -47,6 +49,18 @@ class Lines:
         return payload + b"\n"
 
 
+class Returns(Lines):
+    def decode(self, stream):
+        *lines, rest = re.split(rb"\r\n|\r\0|\r|\n", stream)
+        for line in lines + [rest] * (rest != b""):
+            if len(line) > self.limit:
+                raise Bad("too long")
+            yield line
+
+    def encode(self, payload):
+        return None if b"\r" in payload else super().encode(payload)
+
+
 class Delimited:
     def __init__(self, limit, delimiter):
         self.limit, self.delimiter = int(limit), bytes.fromhex(delimiter)
@@ -57,7 +71,9 @@ class Delimited:
             if len(frame) > self.limit:
                 raise Bad("too long")
             yield frame
-        if len(rest) >= self.limit + len(self.delimiter):
+        ends = range(len(self.delimiter))
+        begun = max(size for size in ends if rest.endswith(self.delimiter[:size]))
+        if len(rest) - begun > self.limit:
             raise Bad("too long")
         if rest:
             raise Bad("truncated")
@@ -77,11 +93,12 @@ class Length:
     def decode(self, stream):
         stream = io.BytesIO(stream)
         while prefix := stream.read(self.number.size):
-            if len(prefix) < self.number.size:
-                raise Bad("truncated")
-            (length,) = self.number.unpack(prefix)
+            # Zeros are the least that can follow.
+            (length,) = self.number.unpack(prefix.ljust(self.number.size, b"\0"))
             if length > self.limit:
                 raise Bad("too long")
+            if len(prefix) < self.number.size:
+                raise Bad("truncated")
             payload = stream.read(length)
             if len(payload) < length:
                 raise Bad("truncated")
@@ -93,38 +110,60 @@ class Length:
         return self.number.pack(len(payload)) + payload
 
 
+# The beginnings of header lines.
+FIELD = re.compile(rb"[\w!#$%&'*+.^`|~-]+(?::[\t -~\x80-\xff]*(?:\r\n?)?)?", re.ASCII)
+COUNT = re.compile(rb"(?i:content-length):[ \t]*(?:([0-9]+)([ \t]*(?:\r\n?)?))?")
+
+
 class ContentLength:
     def __init__(self, limit):
         self.limit = int(limit)
 
     def decode(self, stream):
         while stream:
-            head, blank, rest = stream.partition(b"\r\n\r\n")
-            if len(head) + 4 > HEAD_LIMIT and len(stream) >= HEAD_LIMIT:
-                raise Bad("too long")
-            if not blank:
+            start, length = self.head(stream)
+            if len(stream) < start + length:
                 raise Bad("truncated")
-            length = self.length(head)
-            if length > self.limit:
-                raise Bad("too long")
-            if len(rest) < length:
-                raise Bad("truncated")
-            yield rest[:length]
-            stream = rest[length:]
+            yield stream[start : start + length]
+            stream = stream[start + length :]
 
-    def length(self, head):
-        lengths = set()
-        for field in head.split(b"\r\n"):
-            match = re.fullmatch(rb"([^:]*):[ \t]*(.*?)[ \t]*", field, re.DOTALL)
-            if not match:
-                raise Bad("malformed")
-            if match[1].lower() == b"content-length":
-                if not re.fullmatch(rb"[0-9]+", match[2]):
+    def head(self, stream):
+        """Where the head ends, and the length in it; each prefix of the head is looked at."""
+        at, length = 0, None
+        for end in range(1, len(stream) + 1):
+            line = stream[at:end]
+            if at and line in (b"\r", b"\r\n"):
+                if length is None:
                     raise Bad("malformed")
-                lengths.add(int(match[2]))
-        if len(lengths) != 1:
+                least = at + 2
+                if line == b"\r\n":
+                    return end, length
+            elif not FIELD.fullmatch(line):
+                raise Bad("malformed")
+            elif re.match(rb"(?i:content-length):", line):
+                count = COUNT.fullmatch(line)
+                if not count:
+                    raise Bad("malformed")
+                if count[1]:
+                    self.digits(count[1], count[2], length)
+                    length = int(count[1]) if count[2] else length
+                least = len(line.rstrip(b"\r\n")) + at + (4 if count[1] else 5)
+            else:
+                least = len(line.rstrip(b"\r\n")) + at + (4 if b":" in line else 5)
+            if least > HEAD_LIMIT:
+                raise Bad("too long")
+            if line.endswith(b"\n"):
+                at = end
+        raise Bad("truncated")
+
+    def digits(self, digits, after, length):
+        significant = digits.lstrip(b"0")
+        if length is not None and not str(length).encode().startswith(significant):
             raise Bad("malformed")
-        return lengths.pop()
+        if int(digits) > self.limit:
+            raise Bad("too long")
+        if after and length not in (None, int(digits)):
+            raise Bad("malformed")
 
     def encode(self, payload):
         if len(payload) > self.limit:
@@ -132,7 +171,7 @@ class ContentLength:
         return b"Content-Length: %d\r\n\r\n%s" % (len(payload), payload)
 
 
-KINDS = {"lines": Lines, "delimited": Delimited, "length": Length, "content-length": ContentLength}
+KINDS = {"lines": Lines, "returns": Returns, "delimited": Delimited, "length": Length, "content-length": ContentLength}
 
 
 def decode(framing, stream):
@@ -153,11 +192,12 @@ HEADERS = [
     b"X-Latin: \xe9",
 ]
 WRONG = [b"Content-Length : 3", b"Content-Length: -1", b"Content-Length:", b"no colon", b""]
+WRONG += [b"Content-Length: 3\nX: y", b"Content-Length: 3\r\r\nX: y", b'{"jsonrpc":"2.0"}\n', b" folded", b"X: \0"]
 
 
 def a_payload(rng, framing):
     size = rng.choice([0, 1, 2, rng.randint(0, framing.limit), framing.limit, framing.limit + 1])
-    letters = rng.choice([b"x", b"ab\r\n.-", bytes(range(256)), getattr(framing, "delimiter", b"\n")])
+    letters = rng.choice([b"x", b"ab\r\n.-", b"ab\r\0\n", bytes(range(256)), getattr(framing, "delimiter", b"\n")])
     return bytes(rng.choices(letters, k=size))
 
 
@@ -253,7 +293,7 @@ def main():
     for kind, found in ends.items():
         print(f"{kind}:", ", ".join(f"{len(streams)} × {end}" for end, streams in sorted(found.items())))
         wanted = {"end", "too long"}
-        wanted |= {"lines": set(), "content-length": {"truncated", "malformed"}}.get(kind, {"truncated"})
+        wanted |= {"lines": set(), "returns": set(), "content-length": {"truncated", "malformed"}}.get(kind, {"truncated"})
         if set(found) != wanted:
             sys.exit(f"the streams of {kind} end as {set(found)}, where {wanted} should be seen")
 

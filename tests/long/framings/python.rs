@@ -7,7 +7,7 @@ use backport::framing::{Endian, Framing};
 use backport::{Adapter, Client, Closing, Input, Machine, Result};
 
 use crate::framings::drive::encode;
-use crate::framings::wire::Wire;
+use crate::framings::wire::{Ends, Wire};
 use crate::support::child::has;
 
 /// Answers each frame with the frame (`F`) and its encoding (`E`, or `R` if it is refused), and the
@@ -57,7 +57,8 @@ impl Adapter for Witness {
 /// Framings, and their names in Python.
 fn wires() -> Vec<(String, Wire)> {
     let mut wires = vec![
-        ("lines:60".to_owned(), Wire::Lines { crlf: false, limit: 60 }),
+        ("lines:60".to_owned(), Wire::Lines { ends: Ends::Lf, limit: 60 }),
+        ("returns:60".to_owned(), Wire::Lines { ends: Ends::CrOrLf, limit: 60 }),
         ("content-length:200".to_owned(), Wire::ContentLength { limit: 200 }),
     ];
     for delimiter in ["--", "\r\n.\r\n", "\0"] {

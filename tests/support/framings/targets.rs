@@ -3,7 +3,7 @@
 use backport::framing::Endian;
 
 use super::connection::{check_connection, Way};
-use super::wire::Wire;
+use super::wire::{Ends, Wire};
 use super::{check, check_decoding};
 
 /// What a target does with a fuzzer's bytes.
@@ -26,7 +26,7 @@ fn settings(data: &[u8]) -> Option<([usize; 2], [usize; 2], &[u8])> {
 
 pub(crate) fn lines(data: &[u8]) {
     let Some(([limit, choice], cuts, stream)) = settings(data) else { return };
-    check(&Wire::Lines { crlf: choice % 2 == 1, limit }, stream, &cuts);
+    check(&Wire::Lines { ends: Ends::ALL[choice % 4], limit }, stream, &cuts);
 }
 
 pub(crate) fn delimited(data: &[u8]) {
@@ -67,8 +67,10 @@ pub(crate) fn connection(data: &[u8]) {
     let Some((&way, stream)) = stream.split_first() else { return };
     // What is sent back must fit the window: nobody reads it before all was sent.
     let stream = &stream[..stream.len().min(4 * 1024)];
+    // A LF after a CR belongs to nobody if another framing has the turn, so there CR ends no line.
+    let ends = if way % 4 < 2 { Ends::ALL[usize::from(way >> 6)] } else { Ends::Lf };
     let mut wires = [
-        Wire::Lines { crlf: false, limit },
+        Wire::Lines { ends, limit },
         Wire::Delimited { delimiter: b"--".to_vec(), limit },
         a_length_prefixed(limit, choice / 4),
         Wire::ContentLength { limit },
