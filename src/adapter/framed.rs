@@ -331,9 +331,9 @@ mod tests {
             let limits = Arc::new(Limits::default());
             limits.set_idle_timeout(Some(idle_timeout));
             let transport = Arc::new(Late(read));
-            let context = ClientContext { limits: Arc::clone(&limits), threads: Threads::new() };
+            let context = ClientContext { limits, ..ClientContext::for_tests(Threads::new()) };
             let client = Client::new(ClientId::next(), transport.clone(), Remote::Memory, Arc::new(context));
-            let mut input = Input::new(client.clone(), transport, limits);
+            let mut input = Input::new(client.clone(), transport);
             let (framed, _lines) = recorder();
             let mut framed = framed.within(Duration::from_millis(20));
             framed.receiving(&client, b"begun").expect("a line may begin so");
