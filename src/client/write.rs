@@ -245,7 +245,8 @@ impl ClientShared {
                 }
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            // An error of the system with this kind says that the peer has vanished (ETIMEDOUT).
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() => {
                 drop(state);
                 Err(self.end_too_slow())
             }

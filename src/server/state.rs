@@ -228,20 +228,37 @@ impl ServerState {
 
     /// Asks for a stop because the listener is unusable. The failure becomes the error of `run`.
     pub(crate) fn request_stop_after(&self, failure: io::Error) {
-        error!("server {} ended: {failure}", Escaped(self.name()));
+        error!(
+            "server {} ends, because its listener cannot be used any more: {failure}",
+            Escaped(self.name())
+        );
         self.mark_stopping();
         self.send(Event::ServerFailed(self.id, failure));
     }
 
+    /// Closes everything that a failed `prepare` has left. The caller of `prepare` gets the error, so the log
+    /// does not mention a server that has never served.
+    pub(crate) fn discard(&self) {
+        self.leave_serving();
+        self.close_listeners();
+        self.end_clients();
+    }
+
     /// Returns `false` if the server was already stopping.
     fn mark_stopping(&self) -> bool {
-        {
-            let mut stage = self.stop.lock();
-            let StopStage::Serving(hooks) = &mut *stage else { return false };
-            let hooks = std::mem::take(hooks);
-            *stage = StopStage::Requested(hooks);
+        let first = self.leave_serving();
+        if first {
+            info!("server {} stops", Escaped(self.name()));
         }
-        info!("server {} stops", Escaped(self.name()));
+        first
+    }
+
+    /// Returns `false` if the server was already stopping.
+    fn leave_serving(&self) -> bool {
+        let mut stage = self.stop.lock();
+        let StopStage::Serving(hooks) = &mut *stage else { return false };
+        let hooks = std::mem::take(hooks);
+        *stage = StopStage::Requested(hooks);
         true
     }
 
