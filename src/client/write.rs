@@ -323,8 +323,11 @@ impl ClientShared {
                 let ending = *ending.get_or_insert(now);
                 limit = limit.min(progress + LINGER_QUIET).min(ending + LINGER_TOTAL);
             }
-            if now >= limit || (!moved && transport.wait_writable(limit) == Waited::TimedOut) {
-                return Err(io::ErrorKind::TimedOut.into());
+            // The kernel sometimes needs longer than its own limit (see `TcpServer::keepalive`).
+            let stalled = self.context.limits.stall_timeout().map(|stall| progress + stall);
+            let wait = stalled.map_or(limit, |stalled| limit.min(stalled));
+            if now >= wait || (!moved && transport.wait_writable(wait) == Waited::TimedOut) {
+                return Err(if wait < limit { vanished() } else { io::ErrorKind::TimedOut.into() });
             }
         }
     }
@@ -350,6 +353,15 @@ impl ClientShared {
         self.end(Closing::Lost(duplicate(&error)), false);
         error
     }
+}
+
+/// Returns the error with which the system reports that a peer has vanished.
+fn vanished() -> io::Error {
+    #[cfg(unix)]
+    const ETIMEDOUT: i32 = libc::ETIMEDOUT;
+    #[cfg(not(unix))]
+    const ETIMEDOUT: i32 = 10060; // WSAETIMEDOUT
+    io::Error::from_raw_os_error(ETIMEDOUT)
 }
 
 impl ClientState {

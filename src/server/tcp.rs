@@ -178,19 +178,22 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> TcpServer<F> {
         self
     }
 
-    /// Sets how soon the system notices that a peer has vanished, for example because its power failed.
-    /// Default: 60 s.
+    /// Sets how soon a peer is noticed that has vanished, for example because its power failed. Default:
+    /// 60 s.
     ///
     /// If a connection is silent for `time`, the system begins to probe the peer. A peer that has vanished
     /// ends as [`Lost`](crate::Closing::Lost) after about one and a half times `time`, and at the latest
     /// after twice `time`. On Linux and Android this is also true if output waits for the peer. There, a peer
-    /// that reads nothing of the waiting output for that long also ends as `Lost`, even if it still exists.
-    /// On the [other platforms](crate::guide::platforms) such a peer is noticed by the write timeout, or by
-    /// the system after some minutes.
+    /// that reads nothing of the waiting output for that long also ends as `Lost`, even if it still exists. A
+    /// pause of up to one and a half times `time` ends nothing. The guide lists the
+    /// [other platforms](crate::guide::platforms).
     ///
-    /// The time is in whole seconds, and the rest is cut off. It is at least 1 s and at most 32,767 s, which
-    /// is the limit of Linux ([tcp(7)]). With `None` the system does not check idle peers. Then a peer that is
-    /// written to ends after the system's own time, which is about 15 minutes on Linux.
+    /// The time is in whole seconds, and a fraction is cut off. It is at least 1 s and at most 32,767 s, which
+    /// is the limit of Linux ([tcp(7)]). Other values count as the nearest of these two. With a time of 1 or
+    /// 2 s, a busy network can delay the end by a second, because the system's timers are not finer.
+    ///
+    /// With `None` the system does not check idle peers. A peer that has vanished while output waits for it
+    /// then ends after the system's own time, which is about 15 minutes on Linux.
     ///
     /// [tcp(7)]: https://man7.org/linux/man-pages/man7/tcp.7.html
     pub fn keepalive(mut self, time: Option<Duration>) -> Self {
@@ -242,6 +245,8 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Server for TcpServer<F> {
         let addresses: Arc<[SocketAddr]> = listeners.iter().map(TcpListener::local_addr).collect();
         control.set_name(format!("tcp {}", addresses[0]));
         let server = control.state();
+        // If the system has not noticed by then that a peer has vanished, a write that waits for it does.
+        self.limits.set_stall_timeout(self.options.keepalive_time().map(|time| time * 37 / 20));
         server.limits().take(&self.limits);
         if self.limits.max_clients() > MANY_CLIENTS {
             warn!(

@@ -35,9 +35,15 @@ impl Default for TcpOptions {
 }
 
 impl TcpOptions {
+    /// Returns the keepalive time as the system takes it.
+    pub(crate) fn keepalive_time(&self) -> Option<Duration> {
+        // tcp(7): the keepalive time is at most 32,767 s (MAX_TCP_KEEPIDLE).
+        self.keepalive.map(|time| Duration::from_secs(time.as_secs().clamp(1, 32_767)))
+    }
+
     fn apply(&self, socket: &Socket) -> io::Result<()> {
         socket.set_tcp_nodelay(self.nodelay)?;
-        if let Some(time) = self.keepalive {
+        if let Some(time) = self.keepalive_time() {
             notice_a_vanished_peer(socket, time)
                 .map_err(|error| with_context(format_args!("cannot set keepalive to {time:?}"), &error))?;
         }
@@ -55,9 +61,9 @@ impl TcpOptions {
 /// The kernel's clock starts when it repeats a packet or probes a closed window for the first time, which is
 /// at least 200 ms late (`tcp_timer.c`). For this reason the limit is a little shorter.
 fn notice_a_vanished_peer(socket: &Socket, time: Duration) -> io::Result<()> {
-    // tcp(7): the keepalive time is at most 32,767 s (MAX_TCP_KEEPIDLE).
-    let time = time.as_secs().clamp(1, 32_767);
-    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(time));
+    let keepalive = TcpKeepalive::new().with_time(time);
+    #[cfg_attr(target_os = "openbsd", allow(unused_variables, reason = "the system has its own times"))]
+    let time = time.as_secs();
     // On OpenBSD the times are settings of the whole system. Windows always sends ten probes.
     #[cfg(windows)]
     let keepalive = keepalive.with_interval(Duration::from_millis(time * 1000 / 20));
