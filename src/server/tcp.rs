@@ -127,7 +127,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> TcpServer<F> {
     /// With [`Full::Refuse`], the client gets a message and the end of the connection. This uses no thread,
     /// no adapter and no permanent descriptor, and it works if the client has already sent a request. The
     /// message is sent without waiting, so the part that does not fit into the send buffer of the socket is
-    /// lost. A message of up to 16 KiB always fits on Linux. [`ServerStats::refused`] counts these clients, and there
+    /// lost. A message of a few kilobytes fits. [`ServerStats::refused`] counts these clients, and there
     /// is at most one warning in 10 s. A suspended server does not refuse clients: they wait.
     ///
     /// ```

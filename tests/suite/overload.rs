@@ -87,10 +87,13 @@ fn a_client_that_a_full_server_refuses_reads_the_message_and_the_end() {
     let inside = served.connect();
     inside.assert_echo(b"in");
     let threads = served.machine().stats().threads;
-    // Some have sent a request already, and some never read before they send one.
-    let peers: Vec<_> = (0..100).map(|_| served.connect()).collect();
-    peers.iter().step_by(2).for_each(|peer| peer.send(b"a request"));
-    peers.iter().for_each(|peer| assert_eq!(peer.read_to_end(), BUSY));
+    for count in 0..100 {
+        let peer = served.connect();
+        if count % 2 == 0 {
+            peer.send(b"a request");
+        }
+        assert_eq!(peer.read_to_end(), BUSY);
+    }
     assert_eq!(served.server.stats().refused, 100);
     assert_eq!(served.machine().stats().threads, threads, "no thread serves who is refused");
     inside.assert_echo(b"still in");
@@ -101,12 +104,13 @@ fn a_client_that_a_full_server_refuses_reads_the_message_and_the_end() {
 }
 
 #[test]
+#[cfg(target_os = "linux")] // Elsewhere a peer that still sends sees a reset instead of the end.
 fn a_large_request_that_nobody_has_read_destroys_no_refusal() {
     let watch = Watch::new();
     let served = refusing(&watch, 1);
     let inside = served.connect();
     inside.assert_echo(b"in");
-    // More than the ring keeps, so that some are closed while their requests are unread.
+    // More than stay open, so that some are closed while their requests are unread.
     let peers: Vec<_> = (0..80).map(|_| served.connect()).collect();
     for peer in &peers {
         peer.stream.set_nonblocking(true).unwrap();

@@ -126,10 +126,12 @@ impl Polled {
 
 impl Refuse for Socket {
     fn refuse(&self, message: &[u8]) -> io::Result<()> {
+        /// Winsock would take a message of any size at once (KB 214397).
+        const MOST: usize = 64 * 1024;
         self.set_nonblocking(true)?;
         let mut rest = message;
         while !rest.is_empty() {
-            match self.send_with_flags(rest, NO_SIGNAL) {
+            match self.send_with_flags(&rest[..rest.len().min(MOST)], NO_SIGNAL) {
                 Ok(sent) => rest = &rest[sent..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

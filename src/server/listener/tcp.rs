@@ -62,12 +62,15 @@ impl TcpOptions {
 /// at least 200 ms late (`tcp_timer.c`). For this reason the limit is a little shorter.
 fn notice_a_vanished_peer(socket: &Socket, time: Duration) -> io::Result<()> {
     let keepalive = TcpKeepalive::new().with_time(time);
-    #[cfg_attr(target_os = "openbsd", allow(unused_variables, reason = "the system has its own times"))]
+    #[cfg_attr(
+        any(target_os = "openbsd", target_os = "solaris"),
+        allow(unused_variables, reason = "the system has its own times")
+    )]
     let time = time.as_secs();
-    // On OpenBSD the times are settings of the whole system. Windows always sends ten probes.
+    // On OpenBSD and Solaris the times are settings of the whole system. Windows sends ten probes.
     #[cfg(windows)]
     let keepalive = keepalive.with_interval(Duration::from_millis(time * 1000 / 20));
-    #[cfg(not(any(windows, target_os = "openbsd")))]
+    #[cfg(not(any(windows, target_os = "openbsd", target_os = "solaris")))]
     let keepalive = {
         let interval = (time / 6).max(1);
         let probes = u32::try_from(time / 2 / interval).unwrap_or(u32::MAX).max(1);
@@ -242,11 +245,13 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_os = "linux")]
     use std::net::TcpStream;
 
     use super::*;
 
     /// Accepts a connection with this keepalive, from a listener of its own and from one that was bound elsewhere.
+    #[cfg(target_os = "linux")]
     fn accepted(keepalive: Option<Duration>) -> [Socket; 2] {
         let options = TcpOptions { keepalive, ..TcpOptions::default() };
         let own = bind(&["127.0.0.1:0".parse().unwrap()], &options).unwrap().remove(0);
