@@ -169,6 +169,25 @@ fn a_suspended_server_refuses_nobody_until_it_is_resumed() {
 }
 
 #[test]
+#[cfg(target_os = "linux")] // The size of the buffers
+fn a_request_that_nobody_has_read_destroys_no_refusal_that_is_still_on_its_way() {
+    let watch = Watch::new();
+    let message = vec![b'm'; 50_000_000];
+    let served =
+        limited(|server| server.max_clients(1).when_full(Full::Refuse(message)), watched_echo(&watch));
+    let inside = served.connect();
+    inside.assert_echo(b"in");
+    let slow = Peer::connect_narrow(served.address());
+    slow.send(b"a request");
+    eventually("it is refused", || served.server.stats().refused == 1);
+    // These close the connection of the first one, whose message still waits in the kernel.
+    let others: Vec<_> = (0..40).map(|_| served.connect()).collect();
+    eventually("all are refused", || served.server.stats().refused == 41);
+    assert!(slow.read_to_end().len() > 16 * 1024);
+    drop(others);
+}
+
+#[test]
 fn a_refusal_that_is_too_long_is_cut_and_delays_nobody() {
     let watch = Watch::new();
     let message = vec![b'm'; 50_000_000];
