@@ -112,6 +112,7 @@ pub use crate::machine::Machine;
 pub use crate::remote::Remote;
 pub use crate::scheduler::interval::Interval;
 pub use crate::server::control::Control;
+pub use crate::server::full::Full;
 pub use crate::server::handle::ServerHandle;
 pub use crate::server::stdio::StdioServer;
 pub use crate::server::tcp::{TcpHandle, TcpServer};

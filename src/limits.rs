@@ -18,6 +18,8 @@ pub(crate) struct Limits {
     idle_timeout: AtomicU64,
     /// In microseconds.
     write_timeout: AtomicU64,
+    /// In microseconds. [`NONE`] means no timeout.
+    stall_timeout: AtomicU64,
 }
 
 /// The value of a timeout that is not set.
@@ -30,6 +32,7 @@ impl Default for Limits {
             max_backlog: AtomicUsize::new(1024 * 1024),
             idle_timeout: AtomicU64::new(NONE),
             write_timeout: AtomicU64::new(micros(Duration::from_secs(30))),
+            stall_timeout: AtomicU64::new(NONE),
         }
     }
 }
@@ -41,6 +44,7 @@ impl Limits {
         self.set_max_backlog(other.max_backlog());
         self.set_idle_timeout(other.idle_timeout());
         self.set_write_timeout(other.write_timeout());
+        self.set_stall_timeout(other.stall_timeout());
     }
 
     pub(crate) fn max_clients(&self) -> usize {
@@ -61,10 +65,7 @@ impl Limits {
     }
 
     pub(crate) fn idle_timeout(&self) -> Option<Duration> {
-        match self.idle_timeout.load(Ordering::Relaxed) {
-            NONE => None,
-            limit => Some(Duration::from_micros(limit)),
-        }
+        optional(&self.idle_timeout)
     }
 
     pub(crate) fn set_idle_timeout(&self, limit: Option<Duration>) {
@@ -77,6 +78,22 @@ impl Limits {
 
     pub(crate) fn set_write_timeout(&self, limit: Duration) {
         self.write_timeout.store(micros(limit), Ordering::Relaxed);
+    }
+
+    /// Returns after how long without any progress of a write the peer counts as vanished.
+    pub(crate) fn stall_timeout(&self) -> Option<Duration> {
+        optional(&self.stall_timeout)
+    }
+
+    pub(crate) fn set_stall_timeout(&self, limit: Option<Duration>) {
+        self.stall_timeout.store(limit.map_or(NONE, micros), Ordering::Relaxed);
+    }
+}
+
+fn optional(limit: &AtomicU64) -> Option<Duration> {
+    match limit.load(Ordering::Relaxed) {
+        NONE => None,
+        limit => Some(Duration::from_micros(limit)),
     }
 }
 
@@ -97,6 +114,7 @@ mod tests {
         assert_eq!(limits.max_backlog(), 1_048_576);
         assert_eq!(limits.idle_timeout(), None);
         assert_eq!(limits.write_timeout(), Duration::from_secs(30));
+        assert_eq!(limits.stall_timeout(), None);
     }
 
     #[test]
@@ -106,12 +124,14 @@ mod tests {
         set.set_max_backlog(2);
         set.set_idle_timeout(Some(Duration::from_millis(3)));
         set.set_write_timeout(Duration::from_millis(4));
+        set.set_stall_timeout(Some(Duration::from_millis(5)));
         let limits = Limits::default();
         limits.take(&set);
         assert_eq!(limits.max_clients(), 1, "a server serves at least one client");
         assert_eq!(limits.max_backlog(), 2);
         assert_eq!(limits.idle_timeout(), Some(Duration::from_millis(3)));
         assert_eq!(limits.write_timeout(), Duration::from_millis(4));
+        assert_eq!(limits.stall_timeout(), Some(Duration::from_millis(5)));
     }
 
     #[test]

@@ -24,8 +24,9 @@ pub struct ClientStats {
 pub struct ServerStats {
     /// How many clients the server has begun to serve in total.
     pub accepted: u64,
-    /// How many connections it has accepted but not served, because no thread could be started or because the
-    /// server was stopping.
+    /// How many connections it has accepted but not served, because the server was full
+    /// ([`Full::Refuse`](crate::Full::Refuse)), because no thread could be started or because the server was
+    /// stopping.
     pub refused: u64,
     /// How often accepting a connection has failed.
     pub accept_errors: u64,

@@ -192,22 +192,39 @@ mod tests {
     use super::*;
     use crate::client::id::ClientId;
     use crate::client::state::ClientContext;
+    use crate::limits::Limits;
     use crate::remote::Remote;
     use crate::threads::Threads;
     use crate::transport::memory::{MemoryTransport, Pipe};
 
-    /// Posts `count` bytes, flushes them as a peer reads, and returns how much memory is kept.
-    fn kept_after(count: usize) -> usize {
-        let outward = Pipe::new(1000);
+    /// Makes a client with a pipe of this capacity to its peer.
+    fn client(capacity: usize, limits: Limits) -> (Arc<ClientShared>, Arc<Pipe>) {
+        let outward = Pipe::new(capacity);
         let transport =
             MemoryTransport { inward: Pipe::new(1), outward: Arc::clone(&outward), flush: Arc::default() };
-        let context = ClientContext::for_tests(Threads::new());
-        let shared = Arc::new(ClientShared::new(
-            ClientId::next(),
-            Remote::Memory,
-            Arc::new(transport),
-            Arc::new(context),
-        ));
+        let context = ClientContext { limits: Arc::new(limits), ..ClientContext::for_tests(Threads::new()) };
+        let shared =
+            ClientShared::new(ClientId::next(), Remote::Memory, Arc::new(transport), Arc::new(context));
+        (Arc::new(shared), outward)
+    }
+
+    /// P24: if the kernel notices nothing, the write does.
+    #[test]
+    fn a_write_that_makes_no_progress_for_the_stall_timeout_is_a_loss_and_not_too_slow() {
+        let limits = Limits::default();
+        limits.set_stall_timeout(Some(std::time::Duration::from_millis(50)));
+        let (shared, _outward) = client(4, limits);
+        let start = Instant::now();
+        let error = shared.write(&[b"too much"]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+        assert!(start.elapsed() >= std::time::Duration::from_millis(50));
+        let reason = shared.begin_closing(Ok(Err(error.into())), false);
+        assert!(matches!(reason, Closing::Lost(_)), "{reason}");
+    }
+
+    /// Posts `count` bytes, flushes them as a peer reads, and returns how much memory is kept.
+    fn kept_after(count: usize) -> usize {
+        let (shared, outward) = client(1000, Limits::default());
         shared.post(&vec![b'x'; count]).unwrap();
         let mut read = 0;
         while read < count {

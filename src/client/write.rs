@@ -256,6 +256,7 @@ impl ClientShared {
         deadline: Instant,
     ) -> Result<(), SendError> {
         let mut linger = LingerLimit::new();
+        let mut progress = Instant::now();
         loop {
             // This also skips empty slices.
             IoSlice::advance_slices(&mut slices, 0);
@@ -277,10 +278,20 @@ impl ClientShared {
                 return Ok(());
             }
             let now = Instant::now();
+            if sent > 0 {
+                progress = now;
+            }
             let limit = if lingers { deadline.min(linger.next(now, sent > 0, by_stop)) } else { deadline };
-            let timed_out = now >= limit || (sent == 0 && transport.wait_writable(limit) == Waited::TimedOut);
-            if timed_out && (limit == deadline || !linger.extend(transport)) {
-                return Err(SendError::TimedOut);
+            // The kernel sometimes needs longer than its own limit (see `TcpServer::keepalive`).
+            let stalled = self.context.limits.stall_timeout().map(|stall| progress + stall);
+            let wait = stalled.map_or(limit, |stalled| limit.min(stalled));
+            if now >= wait || (sent == 0 && transport.wait_writable(wait) == Waited::TimedOut) {
+                if wait < limit {
+                    return Err(SendError::Lost(vanished()));
+                }
+                if limit == deadline || !linger.extend(transport) {
+                    return Err(SendError::TimedOut);
+                }
             }
         }
     }
@@ -312,6 +323,15 @@ impl ClientShared {
         self.end(Closing::Lost(duplicate(&error)), false);
         error
     }
+}
+
+/// Returns the error with which the system reports that a peer has vanished.
+fn vanished() -> io::Error {
+    #[cfg(unix)]
+    const ETIMEDOUT: i32 = libc::ETIMEDOUT;
+    #[cfg(not(unix))]
+    const ETIMEDOUT: i32 = 10060; // WSAETIMEDOUT
+    io::Error::from_raw_os_error(ETIMEDOUT)
 }
 
 impl ClientState {

@@ -7,14 +7,15 @@
 //! | setting | default | effect |
 //! |---|---|---|
 //! | [`max_clients`] \* | 1,024 | at the limit, new clients wait in the kernel's queue |
+//! | [`when_full`] | [`Full::Wait`] | with [`Full::Refuse`], new clients get a message at the limit and are closed |
 //! | [`idle_timeout`] \* | none | if a client sends nothing for this long, it ends as [`Idle`] |
 //! | [`write_timeout`] \* | 30 s | if one write takes longer, the client ends as [`TooSlow`] |
 //! | [`max_backlog`] \* | 1 MiB per client | if more posted data waits for a client, it ends as [`TooSlow`] |
 //! | [`backlog`] | 4,096 | how many connections the kernel queues; Linux cuts it to `net.core.somaxconn` |
-//! | [`keepalive`] | 60 s | after this long without traffic, the kernel probes the peer; if the peer has vanished, the client ends as [`Lost`] |
+//! | [`keepalive`] | 60 s | a peer that has vanished ends as [`Lost`] after one and a half times this, and at the latest after twice this |
 //! | [`nodelay`] | on | small writes are sent without delay (`TCP_NODELAY`) |
 //! | [`reuse_port`] | off | if on, several sockets may listen on one address |
-//! | [`stack_size`] | 2 MiB per client | the stack of the client's thread; only the used part takes memory |
+//! | [`stack_size`] | 2 MiB per client | the stack of the client's thread, at most 1 GiB; only the used part takes memory |
 //! | [`Machine::set_drain_timeout`] | 5 s | how long a [stop](super::stopping) may take |
 //!
 //! \* These four settings can be changed while the server runs, with methods of its handle:
@@ -41,6 +42,7 @@
 //! | output that a cork gathers before it sends | 64 KiB |
 //! | how long a closing connection waits for its peer | 1 s without progress, 5 s in total |
 //! | idle threads that wait for the next client | 16, each for 1 s |
+//! | connections that a full server has refused and keeps open for a moment | 32 per listener, each for 1 s |
 //! | log records that wait for the logger | 1 MiB |
 //!
 //! # Memory
@@ -70,6 +72,9 @@
 //!
 //! [`TcpServer`]: crate::TcpServer
 //! [`max_clients`]: crate::TcpServer::max_clients
+//! [`when_full`]: crate::TcpServer::when_full
+//! [`Full::Wait`]: crate::Full::Wait
+//! [`Full::Refuse`]: crate::Full::Refuse
 //! [`idle_timeout`]: crate::TcpServer::idle_timeout
 //! [`write_timeout`]: crate::TcpServer::write_timeout
 //! [`max_backlog`]: crate::TcpServer::max_backlog

@@ -11,6 +11,7 @@
 //! | signals that stop [`Backport::run`] | SIGINT, SIGTERM, SIGHUP | SIGINT, SIGTERM | Ctrl-C, Ctrl-Break |
 //! | a program that handles SIGTERM itself | gets [`Error::HandlerTaken`] | is not noticed: its handler is called, and the machine stops | – |
 //! | standard input | a stop takes effect at once | a stop takes effect at once | a detached thread reads it, and keeps running when the server stops |
+//! | a peer that has vanished | ends after 1.5 times [`keepalive`] | also, if no output waits for it | also, if no output waits for it |
 //! | [`reuse_port`] | yes | yes | no |
 //!
 //! # Signals
@@ -28,11 +29,15 @@
 //!
 //! # Other differences
 //!
-//! - On OpenBSD, the interval between keepalive probes is a setting of the whole system. On other systems it
-//!   is 15 s, or [`keepalive`] if that is shorter.
+//! - Only Linux and Android can limit how long output waits for a peer that has vanished
+//!   (`TCP_USER_TIMEOUT`). On other systems, a blocked write ends after 1.85 times [`keepalive`] without
+//!   progress, or after the [`write_timeout`]. Posted data waits until the system gives up, which takes some
+//!   minutes.
+//! - On OpenBSD, the times of the keepalive probes are settings of the whole system.
 //! - On Solaris and illumos, [`reuse_port`] is not available.
 //!
 //! [`Backport::run`]: crate::Backport::run
 //! [`Error::HandlerTaken`]: crate::Error::HandlerTaken
 //! [`keepalive`]: crate::TcpServer::keepalive
+//! [`write_timeout`]: crate::TcpServer::write_timeout
 //! [`reuse_port`]: crate::TcpServer::reuse_port

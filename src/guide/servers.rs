@@ -31,6 +31,24 @@
 //! - [`stop`](crate::ServerHandle::stop) stops this server alone.
 //! - [`stats`](crate::ServerHandle::stats) returns counts of clients, bytes and failures.
 //!
+//! # A full server
+//!
+//! A server serves at most [`max_clients`](crate::TcpServer::max_clients) at once. By default, more clients
+//! wait in the kernel's queue until a place is free. This is right for clients that come again and again for a
+//! short time. A client that waits cannot tell a full server from a slow network.
+//!
+//! With [`Full::Refuse`], a full server sends a message and closes the connection. The client knows at once
+//! that it should come back later, or go to another server:
+//!
+//! ```
+//! use backport::{receiving, Full, TcpServer};
+//!
+//! let echo = || receiving(|client, data| Ok(client.write(data)?));
+//! let server = TcpServer::new("localhost:0", echo)
+//!     .max_clients(100)
+//!     .when_full(Full::Refuse("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n".into()));
+//! ```
+//!
 //! # Standard input and output
 //!
 //! A [`StdioServer`] has one client: the program that started this process. The end of standard input ends
@@ -62,6 +80,7 @@
 //!
 //! [`Backport::run`]: crate::Backport::run
 //! [`Control`]: crate::Control
+//! [`Full::Refuse`]: crate::Full::Refuse
 //! [`Machine`]: crate::Machine
 //! [`Machine::prepare_tcp_server`]: crate::Machine::prepare_tcp_server
 //! [`Machine::start`]: crate::Machine::start

@@ -106,9 +106,8 @@ impl Machine {
             self.shared.registry.lock().had_server = true;
         } else {
             self.shared.unregister(state.id());
-            state.close_listeners();
             // The thread in `run` does not know this server any more, so nothing else ends its clients.
-            state.end_clients();
+            state.discard();
         }
         // When this drops, a server that has started no thread has ended.
         drop(guard);

@@ -4,7 +4,8 @@
 //! It blocks in [`Listener::accept`] until a connection comes or the server stops. While the server is
 //! suspended or full, and during a back-off, it does not accept and waits until the server's state changes. A
 //! connection that it has already accepted then waits in the acceptor, and all others wait in the kernel's
-//! queue. The thread ends when the server stops or when its listener has become unusable.
+//! queue. A full server can also [refuse](super::full) new connections instead. The thread ends when the
+//! server stops or when its listener has become unusable.
 //!
 //! **When no descriptors are left**, the acceptor leaves new connections in the kernel's queue, and tries
 //! again after a pause of at most one second. A connection in the queue is served when a descriptor is free
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use crate::logging::debug;
 use crate::server::accept_error::{accept_action, AcceptAction};
+use crate::server::full::{Full, Refused};
 use crate::server::listener::{Accepted, Listener};
 use crate::server::permit::{ListenerGuard, Permit};
 use crate::server::state::ServerState;
@@ -30,9 +32,11 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from
 const SKIPS: u32 = 64;
 
 /// Accepts connections for one server, from one listener.
-pub(crate) struct Acceptor<L> {
+pub(crate) struct Acceptor<L: Listener> {
     listener: L,
     server: Arc<ServerState>,
+    full: Full,
+    refused: Refused<L::Socket>,
     back_off: Option<BackOff>,
     skips: u32,
     /// Dropped last, because the listener must be closed before.
@@ -47,28 +51,44 @@ struct BackOff {
 impl<L: Listener> Acceptor<L> {
     pub(crate) fn new(server: &Arc<ServerState>, listener: L) -> Acceptor<L> {
         server.on_stop(listener.interrupter());
-        let guard = ListenerGuard::new(server);
-        Acceptor { listener, server: Arc::clone(server), back_off: None, skips: 0, _guard: guard }
+        Acceptor {
+            listener,
+            server: Arc::clone(server),
+            full: Full::default(),
+            refused: Refused::new(),
+            back_off: None,
+            skips: 0,
+            _guard: ListenerGuard::new(server),
+        }
+    }
+
+    /// Sets the reaction to a new connection while the server is full. Default: it waits.
+    pub(crate) fn when_full(self, full: Full) -> Acceptor<L> {
+        Acceptor { full, ..self }
     }
 
     /// Accepts connections until the server stops. `serve` passes a connection to a session and does not wait
     /// for the session. If `serve` fails, that connection is lost.
     pub(crate) fn run(mut self, serve: impl Fn(Permit, Accepted<L::Socket>) -> io::Result<()>) {
-        while self.await_room() {
-            match self.listener.accept() {
-                Ok(accepted) => {
+        while self.await_turn() {
+            match self.listener.accept(self.refused.deadline()) {
+                Ok(Some(accepted)) => {
                     (self.back_off, self.skips) = (None, 0);
-                    let Some(permit) = self.await_permit() else {
-                        self.server.counters.refused.fetch_add(1, Ordering::Relaxed);
-                        return;
-                    };
-                    if let Err(error) = serve(permit, accepted) {
-                        self.server.counters.refused.fetch_add(1, Ordering::Relaxed);
-                        if !self.server.is_stopping() {
-                            self.server.warn(format_args!("a client could not be served: {error}"));
+                    match self.await_permit() {
+                        Turn::Serve(permit) => {
+                            if let Err(error) = serve(permit, accepted) {
+                                self.count_refused();
+                                if !self.server.is_stopping() {
+                                    self.server.warn(format_args!("a client could not be served: {error}"));
+                                }
+                            }
                         }
+                        Turn::Refuse => self.refuse(accepted.socket),
+                        Turn::Stop => return self.count_refused(),
                     }
                 }
+                // A refused connection has to be closed.
+                Ok(None) => {}
                 Err(_) if self.server.is_stopping() => return,
                 // A signal interrupted the call. Even many signals are no reason for a pause.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -88,46 +108,89 @@ impl<L: Listener> Acceptor<L> {
         }
     }
 
-    /// Blocks until the server has room for one more client. Returns `false` if the server stops.
-    fn await_room(&self) -> bool {
-        self.wait_for(|| self.server.has_room().then_some(()), || self.server.is_stopping()).is_some()
+    /// Blocks until the server may accept one more connection. Returns `false` if the server stops.
+    fn await_turn(&mut self) -> bool {
+        let refuses = self.full != Full::Wait;
+        let take = |server: &Arc<ServerState>| (refuses || server.has_room()).then_some(());
+        self.wait_for(take, |server| server.is_stopping()).is_some()
     }
 
-    /// Blocks until there is a permit for the accepted connection. Returns `None` if the server stops. A server
-    /// that drains still serves this connection.
-    fn await_permit(&self) -> Option<Permit> {
-        let ends = || self.server.is_stopping() && (!self.server.is_draining() || self.server.refuses());
-        self.wait_for(|| Permit::take(&self.server), ends)
+    /// Blocks until it is decided what happens to the accepted connection. A server that drains still serves
+    /// this connection.
+    fn await_permit(&mut self) -> Turn {
+        let refuses = self.full != Full::Wait;
+        let take = |server: &Arc<ServerState>| match Permit::take(server) {
+            Some(permit) => Some(Turn::Serve(permit)),
+            None => refuses.then_some(Turn::Refuse),
+        };
+        let ends = |server: &ServerState| server.is_stopping() && (!server.is_draining() || server.refuses());
+        self.wait_for(take, ends).unwrap_or(Turn::Stop)
     }
 
-    /// Blocks while the server is suspended, during a back-off, and until `take` returns something. Returns
-    /// `None` when `ends` returns `true`.
-    fn wait_for<T>(&self, take: impl Fn() -> Option<T>, ends: impl Fn() -> bool) -> Option<T> {
+    /// Blocks while the server is suspended, during a back-off, and until `take` returns something. Closes
+    /// refused connections when their time is over. Returns `None` when `ends` returns `true`.
+    fn wait_for<T>(
+        &mut self,
+        take: impl Fn(&Arc<ServerState>) -> Option<T>,
+        ends: impl Fn(&ServerState) -> bool,
+    ) -> Option<T> {
         loop {
             let seen = self.server.changed.count();
-            if ends() {
+            if ends(&self.server) {
                 return None;
             }
-            let mut until = self.back_off.as_ref().map(|back_off| back_off.until);
-            until = until.filter(|until| *until > Instant::now());
-            if until.is_none() && (!self.server.is_suspended() || self.server.is_draining()) {
-                if let Some(taken) = take() {
+            if self.refused.deadline().is_some() {
+                self.refused.close_until(Instant::now());
+            }
+            let back_off = self.back_off.as_ref().map(|back_off| back_off.until);
+            let back_off = back_off.filter(|until| *until > Instant::now());
+            if back_off.is_none() && (!self.server.is_suspended() || self.server.is_draining()) {
+                if let Some(taken) = take(&self.server) {
                     return Some(taken);
                 }
                 if !self.server.is_stopping() {
-                    self.server.warn(format_args!(
-                        "the limit of {} clients is reached, new clients wait; max_clients raises the limit",
-                        self.server.limits().max_clients()
-                    ));
+                    self.warn_full("wait");
                 }
             }
+            let until = back_off.into_iter().chain(self.refused.deadline()).min();
             self.server.changed.wait(seen, until);
         }
     }
 
+    /// Sends the message to a client that comes while the server is full, and ends its connection.
+    fn refuse(&mut self, socket: L::Socket) {
+        self.count_refused();
+        self.warn_full("are refused");
+        if let Full::Refuse(message) = &self.full {
+            self.refused.add(socket, message, Instant::now());
+        }
+    }
+
     fn back_off(&mut self, error: &io::Error) {
+        // Their descriptors may be the ones that are lacking.
+        self.refused.close_all();
         let pause = self.back_off.as_ref().map_or(BACK_OFF.0, |last| (last.pause * 2).min(BACK_OFF.1));
         self.back_off = Some(BackOff { until: Instant::now() + pause, pause });
         self.server.warn(format_args!("cannot accept connections, trying again: {error}"));
     }
+
+    fn count_refused(&self) {
+        self.server.counters.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn warn_full(&self, clients: &str) {
+        let limit = self.server.limits().max_clients();
+        self.server.warn(format_args!(
+            "the limit of {limit} clients is reached, new clients {clients}; max_clients raises the limit"
+        ));
+    }
+}
+
+/// The decision about an accepted connection.
+enum Turn {
+    Serve(Permit),
+    /// The server is full.
+    Refuse,
+    /// The server stops.
+    Stop,
 }

@@ -4,7 +4,8 @@
 //!   the machine that a server may use, and [`handle`] is the handle that users get.
 //! - [`state`] is the state of one server, and [`permit`] has the guards that keep the server from ending.
 //! - [`acceptor`] is the thread that accepts from a [`listener`]. It waits in [`notify`] while it may not
-//!   accept. [`accept_error`] groups the errors of accepting.
+//!   accept. [`accept_error`] groups the errors of accepting, and [`full`] has the connections that a full
+//!   server refuses.
 //! - [`session`] is the life of one client, and [`upgrade`] has the steps before `opening`.
 //! - [`tcp`] and [`stdio`] are the servers that the crate provides.
 
@@ -12,6 +13,7 @@ pub(crate) mod accept_error;
 pub(crate) mod acceptor;
 pub(crate) mod control;
 mod counters;
+pub(crate) mod full;
 pub(crate) mod handle;
 pub(crate) mod listener;
 pub(crate) mod notify;

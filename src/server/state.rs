@@ -172,10 +172,13 @@ impl ServerState {
     fn warn_limited(&self, limiter: &Limiter, message: fmt::Arguments<'_>) {
         let Some(more) = limiter.allow(Instant::now()) else { return };
         let name = self.name();
-        if more == 0 {
-            warn!("server {}: {message}", Escaped(name));
-        } else {
-            warn!("server {}: {message} ({more} more warnings were left out)", Escaped(name));
+        match more {
+            0 => warn!("server {}: {message}", Escaped(name)),
+            1 => warn!("server {}: {message} (1 warning was not logged since the last one)", Escaped(name)),
+            _ => warn!(
+                "server {}: {message} ({more} warnings were not logged since the last one)",
+                Escaped(name)
+            ),
         }
     }
 
@@ -279,21 +282,38 @@ impl ServerState {
 
     /// Asks for a stop because the listener is unusable. The failure becomes the error of `run`.
     pub(crate) fn request_stop_after(&self, failure: io::Error) {
-        error!("server {} ended: {failure}", Escaped(self.name()));
+        error!(
+            "server {} ends, because its listener cannot be used any more: {failure}",
+            Escaped(self.name())
+        );
         self.mark_stopping();
         self.send(Event::ServerFailed(self.id, failure));
     }
 
+    /// Closes everything that a failed `prepare` has left. The caller of `prepare` gets the error, so the log
+    /// does not mention a server that has never served.
+    pub(crate) fn discard(&self) {
+        self.leave_serving();
+        self.close_listeners();
+        self.end_clients();
+    }
+
     /// Returns `false` if the server was already stopping.
     fn mark_stopping(&self) -> bool {
-        {
-            let mut stage = self.stop.lock();
-            let StopStage::Serving(hooks) = &mut *stage else { return false };
-            let hooks = std::mem::take(hooks);
-            *stage = StopStage::Requested(hooks);
+        let first = self.leave_serving();
+        if first {
+            let verb = if self.is_draining() { "drains" } else { "stops" };
+            info!("server {} {verb}", Escaped(self.name()));
         }
-        let verb = if self.is_draining() { "drains" } else { "stops" };
-        info!("server {} {verb}", Escaped(self.name()));
+        first
+    }
+
+    /// Returns `false` if the server was already stopping.
+    fn leave_serving(&self) -> bool {
+        let mut stage = self.stop.lock();
+        let StopStage::Serving(hooks) = &mut *stage else { return false };
+        let hooks = std::mem::take(hooks);
+        *stage = StopStage::Requested(hooks);
         true
     }
 

@@ -18,7 +18,7 @@ use crate::remote::Remote;
 use crate::server::acceptor::Acceptor;
 use crate::server::control::Control;
 use crate::server::handle::ServerHandle;
-use crate::server::listener::{Accepted, Listener};
+use crate::server::listener::{Accepted, Listener, Refuse};
 use crate::server::session::Sessions;
 use crate::server::upgrade::{Connection, Upgrade};
 use crate::server::Server;
@@ -135,11 +135,19 @@ impl Listener for Queue {
         Box::new(move || drop(sender.lock().take()))
     }
 
-    fn accept(&mut self) -> io::Result<Accepted<Arc<Wire>>> {
+    fn accept(&mut self, _: Option<Instant>) -> io::Result<Option<Accepted<Arc<Wire>>>> {
         let socket = self.queue.recv().map_err(|_| io::Error::from(io::ErrorKind::Interrupted))?;
         self.seen.accepted.fetch_add(1, Ordering::SeqCst);
-        Ok(Accepted { socket, remote: Remote::Memory })
+        Ok(Some(Accepted { socket, remote: Remote::Memory }))
     }
+}
+
+impl Refuse for Arc<Wire> {
+    fn refuse(&self, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn drop_input(&self) {}
 }
 
 /// The behaviour of the two peers. Each of them sends something first.

@@ -150,6 +150,21 @@ fn clients_that_wait_for_a_place_are_one_warning() {
     let warnings: Vec<_> = warnings.into_iter().filter(|record| record.0 == Level::Warn).collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].1.contains("max_clients"), "{warnings:?}");
+    assert!(!warnings[0].1.contains('('), "nothing was left out: {warnings:?}");
+}
+
+#[test]
+fn a_server_that_cannot_be_prepared_is_not_said_to_stop() {
+    capture();
+    let machine = Machine::new();
+    machine.prepare_tcp_server("198.51.100.8:0", || Echo).unwrap_err();
+    machine.prepare_tcp_server("no-such-host.invalid:80", || Echo).unwrap_err();
+    // Records keep their order, so an earlier record has been logged by then.
+    let served = serve(|| Echo);
+    records(Level::Info, &served.server.name());
+    let said = RECORDS.lock();
+    let about = |text: &str| said.iter().filter(|record| record.1.contains(text)).count();
+    assert_eq!((about("198.51.100.8"), about("server TcpServer"), about("no-such-host")), (0, 0, 0));
 }
 
 #[test]

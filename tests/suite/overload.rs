@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use backport::{receiving, Adapter, Machine, TcpServer};
+use backport::{receiving, Adapter, Full, Machine, TcpServer};
 use crossbeam_channel::unbounded;
 
 use crate::support::{eventually, next, nothing, serve, serve_with, Echo, Peer, Served, Watch};
@@ -66,6 +66,216 @@ fn raising_the_limit_lets_those_in_who_wait() {
     nothing(&watch.opened);
     served.server.set_max_clients(3);
     peers.iter().for_each(|peer| peer.assert_echo(b"in"));
+}
+
+const BUSY: &[u8] = b"busy, try again later\n";
+
+fn refusing(watch: &Watch, limit: usize) -> Served {
+    limited(|server| server.max_clients(limit).when_full(Full::Refuse(BUSY.to_vec())), watched_echo(watch))
+}
+
+#[test]
+fn a_full_server_waits_by_default_and_a_message_comes_from_whatever_has_bytes() {
+    assert_eq!(Full::default(), Full::Wait);
+    assert_eq!(Full::Refuse("busy".into()), Full::refuse(b"busy"));
+}
+
+#[test]
+fn a_client_that_a_full_server_refuses_reads_the_message_and_the_end() {
+    let watch = Watch::new();
+    let served = refusing(&watch, 1);
+    let inside = served.connect();
+    inside.assert_echo(b"in");
+    let threads = served.machine().stats().threads;
+    for count in 0..100 {
+        let peer = served.connect();
+        if count % 2 == 0 {
+            peer.send(b"a request");
+        }
+        assert_eq!(peer.read_to_end(), BUSY);
+    }
+    assert_eq!(served.server.stats().refused, 100);
+    assert_eq!(served.machine().stats().threads, threads, "no thread serves who is refused");
+    inside.assert_echo(b"still in");
+    drop(inside);
+    watch.assert_settled(&served);
+    assert_eq!(served.server.stats().accepted, 1, "no adapter was made for who is refused");
+    served.stop().unwrap();
+}
+
+#[test]
+#[cfg(target_os = "linux")] // Elsewhere a peer that still sends sees a reset instead of the end.
+fn a_large_request_that_nobody_has_read_destroys_no_refusal() {
+    let watch = Watch::new();
+    let served = refusing(&watch, 1);
+    let inside = served.connect();
+    inside.assert_echo(b"in");
+    // More than stay open, so that some are closed while their requests are unread.
+    let peers: Vec<_> = (0..80).map(|_| served.connect()).collect();
+    for peer in &peers {
+        peer.stream.set_nonblocking(true).unwrap();
+        // The end of some requests finds no room, or an end.
+        drop(std::io::Write::write_all(&mut &peer.stream, &[b'r'; 100_000]));
+        peer.stream.set_nonblocking(false).unwrap();
+    }
+    peers.iter().for_each(|peer| assert_eq!(peer.read_to_end(), BUSY));
+    inside.assert_echo(b"still in");
+}
+
+#[test]
+fn a_place_that_comes_free_goes_to_the_next_client_and_not_to_a_refusal() {
+    let watch = Watch::new();
+    let served = refusing(&watch, 1);
+    for _ in 0..20 {
+        let inside = served.connect();
+        inside.assert_echo(b"in");
+        assert_eq!(served.connect().read_to_end(), BUSY);
+        drop(inside);
+        served.wait_until_empty();
+        served.connect().assert_echo(b"next");
+        served.wait_until_empty();
+    }
+}
+
+#[test]
+fn raising_the_limit_ends_the_refusals() {
+    let watch = Watch::new();
+    let served = refusing(&watch, 1);
+    let first = served.connect();
+    first.assert_echo(b"first");
+    assert_eq!(served.connect().read_to_end(), BUSY);
+    served.server.set_max_clients(2);
+    let second = served.connect();
+    second.assert_echo(b"second");
+    assert_eq!(served.connect().read_to_end(), BUSY);
+    first.assert_echo(b"first still");
+}
+
+#[test]
+fn a_suspended_server_refuses_nobody_until_it_is_resumed() {
+    let watch = Watch::new();
+    let served = refusing(&watch, 1);
+    let inside = served.connect();
+    inside.assert_echo(b"in");
+    let refused = served.connect();
+    assert_eq!(refused.read_to_end(), BUSY);
+    served.server.suspend();
+    let waiting = served.connect();
+    waiting.assert_silent();
+    served.server.resume();
+    assert_eq!(waiting.read_to_end(), BUSY);
+    served.server.suspend();
+    served.stop().unwrap();
+}
+
+#[test]
+#[cfg(target_os = "linux")] // The size of the buffers
+fn a_request_that_nobody_has_read_destroys_no_refusal_that_is_still_on_its_way() {
+    let watch = Watch::new();
+    let message = vec![b'm'; 50_000_000];
+    let served =
+        limited(|server| server.max_clients(1).when_full(Full::Refuse(message)), watched_echo(&watch));
+    let inside = served.connect();
+    inside.assert_echo(b"in");
+    let slow = Peer::connect_narrow(served.address());
+    slow.send(b"a request");
+    eventually("it is refused", || served.server.stats().refused == 1);
+    // These close the connection of the first one, whose message still waits in the kernel.
+    let others: Vec<_> = (0..40).map(|_| served.connect()).collect();
+    eventually("all are refused", || served.server.stats().refused == 41);
+    assert!(slow.read_to_end().len() > 16 * 1024);
+    drop(others);
+}
+
+#[test]
+fn a_refusal_that_is_too_long_is_cut_and_delays_nobody() {
+    let watch = Watch::new();
+    let message = vec![b'm'; 50_000_000];
+    let served =
+        limited(|server| server.max_clients(1).when_full(Full::Refuse(message)), watched_echo(&watch));
+    let inside = served.connect();
+    inside.assert_echo(b"in");
+    // Nobody reads yet.
+    let peers: Vec<_> = (0..5).map(|_| served.connect()).collect();
+    eventually("all are refused", || served.server.stats().refused == 5);
+    for peer in peers {
+        let got = peer.read_to_end();
+        assert!(got.len() >= 16 * 1024 && got.len() < 50_000_000, "{} bytes", got.len());
+        assert!(got.iter().all(|byte| *byte == b'm'));
+    }
+    inside.assert_echo(b"still in");
+}
+
+#[test]
+fn an_empty_refusal_is_only_the_end() {
+    let watch = Watch::new();
+    let served =
+        limited(|server| server.max_clients(1).when_full(Full::Refuse(Vec::new())), watched_echo(&watch));
+    let inside = served.connect();
+    inside.assert_echo(b"in");
+    let peer = served.connect();
+    peer.send(b"a request");
+    assert_eq!(peer.read_to_end(), b"");
+}
+
+#[test]
+fn every_listener_of_a_full_server_refuses() {
+    let watch = Watch::new();
+    let machine = Machine::new();
+    let watched = watch.clone();
+    let server = TcpServer::new("localhost:0", move || watched.around(Echo))
+        .max_clients(1)
+        .when_full(Full::refuse("busy"));
+    let server = machine.prepare(server).unwrap();
+    let shared = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let shared = TcpServer::from_listener(shared, || Echo).max_clients(1).when_full(Full::refuse("shared"));
+    let shared = machine.prepare(shared).unwrap();
+    let running = machine.start().unwrap();
+    let inside = [Peer::connect(server.local_addr()), Peer::connect(shared.local_addr())];
+    inside.iter().for_each(|peer| peer.assert_echo(b"in"));
+    for _ in 0..3 {
+        for address in server.local_addrs() {
+            let peer = Peer::connect(*address);
+            peer.send(b"a request");
+            assert_eq!(peer.read_to_end(), b"busy");
+        }
+        let peer = Peer::connect(shared.local_addr());
+        peer.send(b"a request");
+        assert_eq!(peer.read_to_end(), b"shared");
+    }
+    inside.iter().for_each(|peer| peer.assert_echo(b"still in"));
+    running.stop().unwrap();
+}
+
+#[test]
+fn refused_connections_are_closed_after_a_moment_and_at_once_by_a_stop() {
+    let echo: fn() -> Echo = || Echo;
+    for from_listener in [false, true] {
+        let machine = Machine::new();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = if from_listener {
+            TcpServer::from_listener(listener, echo)
+        } else {
+            TcpServer::new("127.0.0.1:0", echo)
+        };
+        let server = machine.prepare(server.max_clients(1).when_full(Full::refuse("busy"))).unwrap();
+        let running = machine.start().unwrap();
+        let inside = Peer::connect(server.local_addr());
+        inside.assert_echo(b"in");
+        let refused = || {
+            let peer = Peer::connect(server.local_addr());
+            assert_eq!(peer.read_to_end(), b"busy");
+            peer.send(b"a late request");
+            peer
+        };
+        let closed = |peer: &Peer| std::io::Write::write(&mut &peer.stream, b"more").is_err();
+        let peer = refused();
+        eventually("its connection is closed", || closed(&peer));
+        let peer = refused();
+        running.stop().unwrap();
+        // The kernel's answer to the first of these bytes is RST.
+        eventually("its connection is closed", || closed(&peer));
+    }
 }
 
 #[test]
@@ -158,6 +368,22 @@ fn a_stack_too_small_to_run_on_is_refused_and_a_small_one_serves() {
     let served = serve_with(|| Echo, |server| server.stack_size(128 * 1024));
     served.assert_echoes();
     served.stop().unwrap();
+}
+
+#[test]
+fn a_stack_that_no_thread_can_have_is_refused_with_the_limits() {
+    for stack in
+        [usize::MAX, usize::MAX - 4096, usize::MAX / 2, 1 << (usize::BITS - 20), 1024 * 1024 * 1024 + 1]
+    {
+        let server = TcpServer::new("127.0.0.1:0", || Echo).stack_size(stack);
+        let error = Machine::new().prepare(server).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        for part in ["stack_size", "131072", if usize::BITS < 64 { "67108864" } else { "1073741824" }] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+    let served = serve_with(|| Echo, |server| server.stack_size(64 * 1024 * 1024));
+    served.assert_echoes();
 }
 
 #[test]

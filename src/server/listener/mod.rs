@@ -8,19 +8,31 @@ pub(crate) mod socket;
 pub(crate) mod tcp;
 
 use std::io;
+use std::time::Instant;
 
 use crate::remote::Remote;
 
 /// A source of connections for an acceptor.
 pub(crate) trait Listener: Send + 'static {
     /// The socket of an accepted connection.
-    type Socket;
+    type Socket: Refuse;
 
     /// Returns a function that ends the running call of `accept` and all later ones.
     fn interrupter(&self) -> Box<dyn FnOnce() + Send>;
 
-    /// Waits for a connection and takes it from the queue. After an interrupt, fails with some error.
-    fn accept(&mut self) -> io::Result<Accepted<Self::Socket>>;
+    /// Waits for a connection and takes it from the queue. Returns `None` if `deadline` comes first. After an
+    /// interrupt, fails with some error.
+    fn accept(&mut self, deadline: Option<Instant>) -> io::Result<Option<Accepted<Self::Socket>>>;
+}
+
+/// The socket of a connection that can be refused. No method blocks.
+pub(crate) trait Refuse {
+    /// Sends the part of `message` for which there is room, and then the end of output.
+    fn refuse(&self, message: &[u8]) -> io::Result<()>;
+
+    /// Drops the input that has arrived. If a socket is closed while it has unread input, the kernel sends
+    /// RST, which could destroy the message.
+    fn drop_input(&self);
 }
 
 /// A connection that a listener has accepted.

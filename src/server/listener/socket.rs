@@ -9,13 +9,18 @@
 //! thread waits for the socket and a waker together.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use mio::{Events, Interest, Poll, Token, Waker};
+#[cfg(target_os = "linux")]
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use socket2::Socket;
 
 use crate::logging::error;
+use crate::server::listener::Refuse;
 
 /// A listening socket.
 pub(crate) enum ListenSocket {
@@ -75,30 +80,89 @@ impl ListenSocket {
         }
     }
 
-    /// Waits for a connection. After an interrupt, fails with some error.
-    pub(crate) fn accept(&mut self) -> io::Result<(Socket, SocketAddr)> {
+    /// Waits for a connection. Returns `None` if `deadline` comes first. After an interrupt, fails with some
+    /// error.
+    pub(crate) fn accept(&mut self, deadline: Option<Instant>) -> io::Result<Option<(Socket, SocketAddr)>> {
         match self {
             #[cfg(target_os = "linux")]
-            ListenSocket::Blocking(socket) => platform::accept(socket),
-            ListenSocket::Polled(polled) => polled.accept(),
+            ListenSocket::Blocking(socket) => match deadline {
+                Some(deadline) if !becomes_ready(socket, deadline)? => Ok(None),
+                _ => platform::accept(socket).map(Some),
+            },
+            ListenSocket::Polled(polled) => polled.accept(deadline),
         }
     }
 }
 
+/// Waits until there is a connection or an error. Returns `false` if `deadline` comes first.
+///
+/// The connection stays in the queue until this thread accepts it, even if the peer disconnects. No other
+/// thread accepts from this socket.
+#[cfg(target_os = "linux")]
+fn becomes_ready(socket: &Socket, deadline: Instant) -> io::Result<bool> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let left = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
+    Ok(poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&left))? > 0)
+}
+
 impl Polled {
-    fn accept(&mut self) -> io::Result<(Socket, SocketAddr)> {
+    fn accept(&mut self, deadline: Option<Instant>) -> io::Result<Option<(Socket, SocketAddr)>> {
         loop {
             match self.socket.accept() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return result,
+                result => return result.map(Some),
             }
-            self.poll.poll(&mut self.events, None)?;
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            self.poll.poll(&mut self.events, left)?;
             if self.events.iter().any(|event| event.token() == Token(1)) {
                 return Err(io::ErrorKind::Interrupted.into());
+            }
+            if self.events.is_empty() && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(None);
             }
         }
     }
 }
+
+impl Refuse for Socket {
+    fn refuse(&self, message: &[u8]) -> io::Result<()> {
+        /// Winsock would take a message of any size at once (KB 214397).
+        const MOST: usize = 64 * 1024;
+        self.set_nonblocking(true)?;
+        let mut rest = message;
+        while !rest.is_empty() {
+            match self.send_with_flags(&rest[..rest.len().min(MOST)], NO_SIGNAL) {
+                Ok(sent) => rest = &rest[sent..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        self.shutdown(std::net::Shutdown::Write)
+    }
+
+    fn drop_input(&self) {
+        /// More than a receive buffer holds. A peer that sends faster than this thread reads must not stop it.
+        const MOST: usize = 8 * 1024 * 1024;
+        let mut input = [MaybeUninit::uninit(); 16 * 1024];
+        let mut dropped = 0;
+        while dropped < MOST {
+            match self.recv(&mut input) {
+                Ok(0) => return,
+                Ok(count) => dropped += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// A peer that has disconnected must not end a program that has the default action of SIGPIPE. On Apple's
+/// systems, `socket2` sets a socket option for this instead.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+const NO_SIGNAL: i32 = 0;
 
 /// On Unix, a single `accept4` returns a blocking socket. The `accept` of mio would return a non-blocking
 /// socket.

@@ -2,8 +2,8 @@
 //! port.
 
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr, TcpListener as StdListener};
-use std::time::Duration;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
@@ -35,19 +35,51 @@ impl Default for TcpOptions {
 }
 
 impl TcpOptions {
+    /// Returns the keepalive time as the system takes it.
+    pub(crate) fn keepalive_time(&self) -> Option<Duration> {
+        // tcp(7): the keepalive time is at most 32,767 s (MAX_TCP_KEEPIDLE).
+        self.keepalive.map(|time| Duration::from_secs(time.as_secs().clamp(1, 32_767)))
+    }
+
     fn apply(&self, socket: &Socket) -> io::Result<()> {
         socket.set_tcp_nodelay(self.nodelay)?;
-        if let Some(time) = self.keepalive {
-            let keepalive = TcpKeepalive::new().with_time(time);
-            // On OpenBSD the times are settings of the whole system.
-            #[cfg(not(target_os = "openbsd"))]
-            let keepalive = keepalive.with_interval(time.min(Duration::from_secs(15)));
-            socket
-                .set_tcp_keepalive(&keepalive)
+        if let Some(time) = self.keepalive_time() {
+            notice_a_vanished_peer(socket, time)
                 .map_err(|error| with_context(format_args!("cannot set keepalive to {time:?}"), &error))?;
         }
         set_wait_slice(socket)
     }
+}
+
+/// Makes the system end the connection of a peer that has vanished, after about one and a half times `time`.
+///
+/// An idle peer is probed after `time`, and then after every sixth of it. If output waits for the peer, no
+/// probes are sent, and Linux would keep the connection for about 15 minutes. `TCP_USER_TIMEOUT` limits that
+/// time (`tcp(7)`). It replaces the limit on the number of probes. It also ends a peer whose receive window
+/// stays closed for that long, so it must not be shorter than a pause that is allowed.
+///
+/// The kernel's clock starts when it repeats a packet or probes a closed window for the first time, which is
+/// at least 200 ms late (`tcp_timer.c`). For this reason the limit is a little shorter.
+fn notice_a_vanished_peer(socket: &Socket, time: Duration) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new().with_time(time);
+    #[cfg_attr(
+        any(target_os = "openbsd", target_os = "solaris"),
+        allow(unused_variables, reason = "the system has its own times")
+    )]
+    let time = time.as_secs();
+    // On OpenBSD and Solaris the times are settings of the whole system. Windows sends ten probes.
+    #[cfg(windows)]
+    let keepalive = keepalive.with_interval(Duration::from_millis(time * 1000 / 20));
+    #[cfg(not(any(windows, target_os = "openbsd", target_os = "solaris")))]
+    let keepalive = {
+        let interval = (time / 6).max(1);
+        let probes = u32::try_from(time / 2 / interval).unwrap_or(u32::MAX).max(1);
+        keepalive.with_interval(Duration::from_secs(interval)).with_retries(probes)
+    };
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(Duration::from_millis(time * 1500 - 100)))?;
+    Ok(())
 }
 
 /// A bound TCP socket that listens.
@@ -188,10 +220,10 @@ impl Listener for TcpListener {
         self.socket.interrupter()
     }
 
-    fn accept(&mut self) -> io::Result<Accepted<Socket>> {
-        let (socket, peer) = self.socket.accept()?;
+    fn accept(&mut self, deadline: Option<Instant>) -> io::Result<Option<Accepted<Socket>>> {
+        let Some((socket, peer)) = self.socket.accept(deadline)? else { return Ok(None) };
         let local = self.ready(&socket).map_err(died)?;
-        Ok(Accepted { socket, remote: Remote::Tcp { peer: canonical(peer), local: canonical(local) } })
+        Ok(Some(Accepted { socket, remote: Remote::Tcp { peer: canonical(peer), local: canonical(local) } }))
     }
 }
 
@@ -202,7 +234,81 @@ fn died(error: io::Error) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, error)
 }
 
-/// Returns an IPv4 address in IPv4 form, even if a dual-stack listener has reported it in IPv6 form.
+/// Returns an IPv4 address in IPv4 form, even if a dual-stack listener has reported it in IPv6 form. Every
+/// other address stays as it is, with its scope.
 fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_os = "linux")]
+    use std::net::TcpStream;
+
+    use super::*;
+
+    /// Accepts a connection with this keepalive, from a listener of its own and from one that was bound elsewhere.
+    #[cfg(target_os = "linux")]
+    fn accepted(keepalive: Option<Duration>) -> [Socket; 2] {
+        let options = TcpOptions { keepalive, ..TcpOptions::default() };
+        let own = bind(&["127.0.0.1:0".parse().unwrap()], &options).unwrap().remove(0);
+        let shared = TcpListener::shared(StdListener::bind("127.0.0.1:0").unwrap(), &options).unwrap();
+        [own, shared].map(|mut listener| {
+            let _peer = TcpStream::connect(listener.local_addr()).unwrap();
+            listener.accept(None).unwrap().expect("no deadline").socket
+        })
+    }
+
+    /// P24: the limits of the kernel follow from the keepalive time, and no time is an error.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn an_accepted_socket_notices_a_vanished_peer_within_twice_any_keepalive_time() {
+        for (time, seconds) in [
+            (Duration::ZERO, 1),
+            (Duration::from_millis(1), 1),
+            (Duration::from_millis(2_999), 2),
+            (Duration::from_secs(3), 3),
+            (Duration::from_secs(7), 7),
+            (Duration::from_secs(60), 60),
+            (Duration::from_secs(32_767), 32_767),
+            (Duration::from_secs(40_000), 32_767),
+            (Duration::MAX, 32_767),
+        ] {
+            for socket in accepted(Some(time)) {
+                assert!(socket.keepalive().unwrap());
+                let idle = socket.tcp_keepalive_time().unwrap();
+                assert_eq!(idle, Duration::from_secs(seconds));
+                let limit = socket.tcp_user_timeout().unwrap().expect("a limit");
+                assert_eq!(limit, idle * 3 / 2 - Duration::from_millis(100));
+                // An idle peer ends at the first probe after the limit, and the first probe never ends it.
+                let interval = socket.tcp_keepalive_interval().unwrap();
+                let probes = (limit - idle).as_secs_f64() / interval.as_secs_f64();
+                let ends = idle + interval * (probes.ceil() as u32).max(1);
+                assert!(ends <= idle * 2, "{time:?}: ends after {ends:?}");
+                // The timers of Linux are up to an eighth late.
+                assert!(seconds < 3 || ends * 9 / 8 <= idle * 2, "{time:?}: ends after {ends:?}");
+            }
+        }
+        for socket in accepted(None) {
+            assert!(!socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn only_an_address_that_stands_for_ipv4_changes_its_form() {
+        for (address, expected) in [
+            ("[::ffff:192.0.2.1]:80", "192.0.2.1:80"),
+            ("192.0.2.1:80", "192.0.2.1:80"),
+            ("[fe80::1%3]:80", "[fe80::1%3]:80"),
+            ("[::1]:80", "[::1]:80"),
+            ("[::192.0.2.1]:80", "[::192.0.2.1]:80"),
+        ] {
+            let address: SocketAddr = address.parse().unwrap();
+            assert_eq!(canonical(address), expected.parse().unwrap());
+        }
+    }
 }

@@ -229,3 +229,63 @@ fn real_exhaustion_of_descriptors_live_clients_go_on_and_queued_ones_are_served_
     drop((live, queued));
     host.finish();
 }
+
+#[test]
+fn a_full_server_that_refuses_keeps_no_descriptors_and_gives_one_warning() {
+    for shared in [0, 1] {
+        let setup = Setup::new().set("MAX_CLIENTS", 1).set("REFUSE", "busy").set("SHARED", shared);
+        let host = setup.start();
+        let inside = host.connect();
+        inside.assert_echo(b"in");
+        let before = host.descriptors();
+        let mut most = 0;
+        let peers: Vec<_> = (0..500)
+            .map(|_| {
+                let peer = host.connect();
+                peer.send(b"a request");
+                assert_eq!(peer.read_to_end(), b"busy");
+                most = most.max(host.descriptors());
+                peer
+            })
+            .collect();
+        assert!(most <= before + 33, "{most} descriptors, and {before} before");
+        eventually("the refused ones are closed, although their peers keep their ends", || {
+            host.descriptors() <= before
+        });
+        let report = host.report();
+        assert_eq!((report.get("refused"), report.get("warnings")), (500, 1));
+        let logged = host.logged();
+        assert!(
+            logged[0].contains("the limit of 1 clients is reached, new clients are refused"),
+            "{logged:?}"
+        );
+        let load = host.load(SECOND / 2);
+        assert!(load < 0.01, "{:.1} % of a processor", load * 100.0);
+        inside.assert_echo(b"still in");
+        drop((inside, peers));
+        host.finish();
+    }
+}
+
+#[test]
+fn a_full_server_that_refuses_works_with_descriptors_that_are_out_for_a_while() {
+    let setup = Setup::new().behind(&["sh", "-c", "ulimit -n 40; exec \"$0\" \"$@\""]);
+    let host = setup.set("MAX_CLIENTS", 2).set("REFUSE", "busy").start();
+    let inside = host.connect_many(2);
+    inside.iter().for_each(|peer| peer.assert_echo(b"in"));
+    // More than there are descriptors for; the oldest give theirs away.
+    for peer in host.connect_many(100) {
+        peer.send(b"a request");
+        assert_eq!(peer.read_to_end(), b"busy");
+    }
+    host.ask("starve");
+    let waiting = host.connect_many(3);
+    waiting.iter().for_each(|peer| peer.send(b"a request"));
+    host.eventually("descriptors are out", |report| report.get("accept_errors") > 0);
+    inside.iter().for_each(|peer| peer.assert_echo(b"still in"));
+    host.ask("release");
+    waiting.iter().for_each(|peer| assert_eq!(peer.read_to_end(), b"busy"));
+    assert_eq!(host.report().get("refused"), 103);
+    drop((inside, waiting));
+    host.finish();
+}

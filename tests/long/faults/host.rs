@@ -240,6 +240,11 @@ impl Host {
         Base { descriptors: count("fd"), threads: count("task") }
     }
 
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        self.now().descriptors
+    }
+
     /// Whether there is a thread of that name.
     pub(crate) fn has_started_its_reactor(&self) -> bool {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process)).unwrap().flatten();

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backport::framing::Lines;
-use backport::{Adapter, Client, ClientId, Closing, Interval, Machine, Result, TcpHandle, TcpServer};
+use backport::{Adapter, Client, ClientId, Closing, Full, Interval, Machine, Result, TcpHandle, TcpServer};
 use log::Level;
 use parking_lot::Mutex;
 
@@ -194,6 +194,9 @@ fn prepare(machine: &Machine) -> io::Result<TcpHandle> {
     }
     if let Some(limit) = setting("WRITE_TIMEOUT") {
         server = server.write_timeout(Duration::from_millis(limit));
+    }
+    if let Ok(message) = std::env::var("REFUSE") {
+        server = server.when_full(Full::Refuse(message.into()));
     }
     machine.prepare(server)
 }
