@@ -8,7 +8,7 @@
 //! | `Stop` | `Machine::stop`, `Backport::stop`, the signal thread, dropping the last handle | the first `Stop` begins the graceful stop; later ones act like `StopNow` |
 //! | `StopNow` | `Machine::stop_now` | the stop begins if it has not begun yet, and sockets are aborted |
 //! | `StopServer` | `ServerHandle::stop`, `Control::stop`, a listener that closes by itself | the server's listeners close; without a listener, its clients are closed |
-//! | `ServerFailed` | an acceptor whose listener is unusable | the failure becomes the error of `run`, and the server's listeners close |
+//! | `ServerFailed` | an acceptor whose listener is unusable, a stdio server whose conversation has failed | the failure becomes the error of `run`, and the server's listeners close |
 //! | `ListenersClosed` | the last listener of a server | the server's clients are closed |
 //! | `ServerEnded` | the last thread or client of a server | the server is removed from the machine; the end of the last server stops the machine |
 //! | `JobEnded` | the scheduler: an interval was stopped or has panicked, a timeout has run | the end of the last job stops a machine that never had a server |

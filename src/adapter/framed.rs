@@ -229,7 +229,8 @@ mod tests {
             });
             let limits = Arc::new(Limits::default());
             limits.set_idle_timeout(Some(Duration::from_secs(10)));
-            let context = ClientContext { limits: Arc::clone(&limits), threads: Threads::new() };
+            let context =
+                ClientContext { limits: Arc::clone(&limits), threads: Threads::new(), patient: false };
             let client = Client::new(ClientId::next(), transport.clone(), Remote::Memory, Arc::new(context));
             let input = Input::new(client.clone(), transport, limits);
             Connection { client, input, inward }

@@ -162,7 +162,8 @@ mod tests {
         let outward = Pipe::new(1000);
         let transport =
             MemoryTransport { inward: Pipe::new(1), outward: Arc::clone(&outward), flush: Arc::default() };
-        let context = ClientContext { limits: Arc::new(Limits::default()), threads: Threads::new() };
+        let context =
+            ClientContext { limits: Arc::new(Limits::default()), threads: Threads::new(), patient: false };
         let shared = Arc::new(ClientShared::new(
             ClientId::next(),
             Remote::Memory,

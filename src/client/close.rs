@@ -10,7 +10,7 @@
 use std::io;
 use std::time::Instant;
 
-use crate::client::state::{ClientShared, Output, LINGER_QUIET, LINGER_TOTAL};
+use crate::client::state::{ClientShared, Output, LINGER_PATIENT, LINGER_QUIET, LINGER_TOTAL};
 use crate::client::Client;
 use crate::closing::Closing;
 use crate::error::{is_peer_gone, BoxError};
@@ -125,7 +125,8 @@ impl ClientShared {
     /// Delivers the output within the time limits of the linger, then drops the transport. Blocks until then.
     /// This is the session's last call.
     pub(crate) fn finish_closing(&self) {
-        let limit = Instant::now() + LINGER_TOTAL;
+        let total = if self.context.patient { LINGER_PATIENT } else { LINGER_TOTAL };
+        let limit = Instant::now() + total;
         let mut state = self.state.lock();
         if !state.is_aborted() {
             state.output = Output::Refused;

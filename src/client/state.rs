@@ -24,6 +24,8 @@ pub(super) const CORK_LIMIT: usize = 64 * 1024;
 pub(super) const LINGER_QUIET: Duration = Duration::from_secs(1);
 /// How long a closing connection waits in total.
 pub(super) const LINGER_TOTAL: Duration = Duration::from_secs(5);
+/// How long a closing connection waits in total for a peer that is waited for as long as it takes.
+pub(super) const LINGER_PATIENT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// One segment of the size that every host accepts (RFC 9293, 3.7.1). No initial window is smaller.
 const ONE_SEGMENT: u64 = 536;
 
@@ -31,6 +33,9 @@ const ONE_SEGMENT: u64 = 536;
 pub(crate) struct ClientContext {
     pub(crate) limits: Arc<Limits>,
     pub(crate) threads: Arc<Threads>,
+    /// `true` if the peer is the program that started this process. Then no time limit applies to the delivery
+    /// of the last output, except the drain timeout of a stop.
+    pub(crate) patient: bool,
 }
 
 /// The part of a client that all its handles share.
@@ -250,7 +255,8 @@ mod tests {
     fn the_amount_and_the_time_of_writes_tell_whether_output_may_be_in_transit() {
         let transport =
             MemoryTransport { inward: Pipe::new(1), outward: Pipe::new(1), flush: Arc::default() };
-        let context = ClientContext { limits: Arc::new(Limits::default()), threads: Threads::new() };
+        let context =
+            ClientContext { limits: Arc::new(Limits::default()), threads: Threads::new(), patient: false };
         let (transport, context) = (Arc::new(transport), Arc::new(context));
         let shared = ClientShared::new(ClientId::next(), Remote::Memory, transport, context);
         let mut state = shared.state.lock();

@@ -318,7 +318,7 @@ impl ClientShared {
                 progress = now;
             }
             let mut limit = deadline;
-            if self.is_output_ended() {
+            if self.is_output_ended() && !self.context.patient {
                 let ending = *ending.get_or_insert(now);
                 limit = limit.min(progress + LINGER_QUIET).min(ending + LINGER_TOTAL);
             }

@@ -11,6 +11,7 @@
 //! | signals that stop [`Backport::run`] | SIGINT, SIGTERM, SIGHUP | SIGINT, SIGTERM | Ctrl-C, Ctrl-Break |
 //! | a program that handles SIGTERM itself | gets [`Error::HandlerTaken`] | is not noticed: its handler is called, and the machine stops | – |
 //! | standard input | a stop takes effect at once | a stop takes effect at once | a detached thread reads it, and keeps running when the server stops |
+//! | `println!` and child processes beside a stdio server | go to standard error | go to standard error | share standard output |
 //! | [`reuse_port`] | yes | yes | no |
 //!
 //! # Signals

@@ -61,7 +61,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
         let (server, engine) = (Arc::clone(control.state()), control.engine());
         let limits = Arc::clone(server.limits());
         Sessions {
-            context: Arc::new(ClientContext { limits, threads: Arc::clone(&engine.threads) }),
+            context: Arc::new(ClientContext { limits, threads: Arc::clone(&engine.threads), patient: false }),
             server,
             pool: Arc::clone(&engine.pool),
             factory,
@@ -81,6 +81,13 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
     /// Sets the stack size of the threads that serve the sessions.
     pub(crate) fn stack_size(self, stack: Option<usize>) -> Sessions<F, S> {
         Sessions { stack, ..self }
+    }
+
+    /// Sets no time limit for the delivery of the last output, except the drain timeout of a stop.
+    pub(crate) fn patient(self) -> Sessions<F, S> {
+        let ClientContext { limits, threads, .. } = &*self.context;
+        let (limits, threads) = (Arc::clone(limits), Arc::clone(threads));
+        Sessions { context: Arc::new(ClientContext { limits, threads, patient: true }), ..self }
     }
 
     /// Sends the reason for closing to `reports` when a session has ended.

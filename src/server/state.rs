@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{bounded, Receiver, Sender};
 
@@ -27,6 +27,7 @@ use crate::server::notify::Notify;
 use crate::stats::ServerStats;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::Mutex;
+use crate::transport::StdioGuard;
 
 /// The state of one server. The handles, threads and clients of the server share it.
 pub(crate) struct ServerState {
@@ -45,6 +46,8 @@ pub(crate) struct ServerState {
     /// Written by the acceptor and by sessions, and read by threads that ask for the statistics.
     pub(crate) counters: Counters,
     pub(crate) warnings: Limiter,
+    /// The guard of the standard streams, if this is the stdio server.
+    stdio_guard: OnceLock<Arc<StdioGuard>>,
 }
 
 /// Written under the lock by the acceptor, which takes permits, by sessions, which return permits, and by the
@@ -110,6 +113,7 @@ impl ServerState {
             changed: Notify::default(),
             counters: Counters::default(),
             warnings: Limiter::default(),
+            stdio_guard: OnceLock::new(),
         })
     }
 
@@ -141,7 +145,8 @@ impl ServerState {
         self.registry.lock().clients.len()
     }
 
-    /// Returns `true` if there is room for one more client. Otherwise `changed` is notified when there is room.
+    /// Returns `true` if there is room for one more client. Otherwise `changed` is notified when there is
+    /// room.
     pub(crate) fn has_room(&self) -> bool {
         self.registry.lock().has_room(&self.limits)
     }
@@ -231,6 +236,32 @@ impl ServerState {
         error!("server {} ended: {failure}", Escaped(self.name()));
         self.mark_stopping();
         self.send(Event::ServerFailed(self.id, failure));
+    }
+
+    /// Reports that the only conversation of this server has failed, so the server ends. The failure becomes
+    /// the error of `run`.
+    pub(crate) fn report_failure(&self, failure: io::Error) {
+        self.send(Event::ServerFailed(self.id, failure));
+    }
+
+    /// Sets the guard of the standard streams. The stdio server calls this while it is prepared.
+    pub(crate) fn set_stdio_guard(&self, guard: Arc<StdioGuard>) {
+        self.stdio_guard.get_or_init(|| guard);
+    }
+
+    /// Makes the process ready for the run. The thread in `run` calls this before any thread starts.
+    pub(crate) fn begin_run(&self) {
+        if let Some(guard) = self.stdio_guard.get() {
+            guard.engage();
+        }
+    }
+
+    /// Gives back what the process has lent to a server that did not end. The thread in `run` calls this when
+    /// it gives up on a thread of the server.
+    pub(crate) fn give_up(&self) {
+        if let Some(guard) = self.stdio_guard.get() {
+            guard.release_briefly();
+        }
     }
 
     /// Returns `false` if the server was already stopping.

@@ -24,8 +24,11 @@ const WINDOW: usize = 3;
 fn connect(watched: bool) -> (Arc<Wire>, Client, Arc<Threads>) {
     let (wire, threads) = (Wire::new(WINDOW, watched), Threads::new());
     threads.open().unwrap();
-    let context =
-        Arc::new(ClientContext { limits: Arc::new(Limits::default()), threads: Arc::clone(&threads) });
+    let context = Arc::new(ClientContext {
+        limits: Arc::new(Limits::default()),
+        threads: Arc::clone(&threads),
+        patient: false,
+    });
     let client = Client::new(ClientId::next(), wire.transport(), Remote::Memory, context);
     (wire, client, threads)
 }

@@ -46,7 +46,8 @@ fn control(server: &Arc<ServerState>, events: Receiver<Event>) -> thread::JoinHa
 /// Returns a registered client, unless the server is full or has closed its clients.
 fn register(server: &Arc<ServerState>) -> Option<(Client, Permit)> {
     let mut permit = Permit::take(server)?;
-    let context = ClientContext { limits: Arc::clone(server.limits()), threads: Threads::new() };
+    let context =
+        ClientContext { limits: Arc::clone(server.limits()), threads: Threads::new(), patient: false };
     let transport = Wire::new(1, true).transport();
     let client = Client::new(ClientId::next(), transport, Remote::Memory, Arc::new(context));
     permit.register(&client).then_some((client, permit))

@@ -19,6 +19,12 @@
 mod linger;
 pub(crate) mod memory;
 pub(crate) mod socket;
+#[cfg(unix)]
+mod stdio_guard;
+#[cfg(unix)]
+mod stdio_outlet;
+#[cfg(target_os = "linux")]
+mod stdio_socket;
 #[cfg(not(unix))]
 mod stdio_thread;
 #[cfg(unix)]
@@ -30,10 +36,12 @@ use std::time::{Duration, Instant};
 
 use crate::reactor::{Flush, Waited};
 
-#[cfg(not(unix))]
-pub(crate) use stdio_thread::StdioTransport;
 #[cfg(unix)]
-pub(crate) use stdio_unix::StdioTransport;
+pub(crate) use stdio_guard::StdioGuard;
+#[cfg(not(unix))]
+pub(crate) use stdio_thread::{Stdio, StdioGuard};
+#[cfg(unix)]
+pub(crate) use stdio_unix::Stdio;
 
 /// Carries the bytes of one client.
 ///
@@ -74,6 +82,12 @@ pub(crate) trait Transport: Send + Sync {
     /// Ends the connection at once and drops the output that is not delivered yet. Every blocked call
     /// returns, `linger` included.
     fn abort(&self);
+
+    /// Sends the end of output after everything that was written. Later writes fail. Never blocks.
+    ///
+    /// The default does nothing. It is for a transport that can end only both directions at once.
+    #[allow(dead_code, reason = "no handle ends only the output yet")]
+    fn end_output(&self) {}
 
     /// Requests that the reactor's thread calls [`Flush::flush`] whenever there may be room to write. Returns
     /// `false` if this transport cannot report room. The caller then needs a thread that writes.
