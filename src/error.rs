@@ -56,11 +56,12 @@ pub enum Error {
         /// The error of the system.
         source: io::Error,
     },
-    /// The listener of a server failed, and that server has ended. The other servers were not affected.
+    /// The listener of a server failed, or the conversation of a [`StdioServer`](crate::StdioServer). That
+    /// server has ended. The other servers were not affected.
     Server {
         /// The server's name.
         name: String,
-        /// The error of the system.
+        /// The error of the system, or the error that ended the conversation.
         source: io::Error,
     },
     /// Threads did not return from user code within the drain timeout.

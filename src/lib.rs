@@ -45,6 +45,7 @@
 //! | `backport-acceptor-0` | one per address of a server | accepts clients, and never runs your code |
 //! | `backport-scheduler` | one per machine | runs the jobs of all intervals and timeouts |
 //! | `backport-reactor` | one per machine, but none on Windows | watches the sockets of clients that read slowly |
+//! | `backport-std-streams` | for a moment, when a [`StdioServer`] starts and ends | flushes `stdout` |
 //! | `backport-log` | one per process | calls the logger |
 //!
 //! The thread that calls [`Machine::run`] only waits until the machine has stopped. The callbacks of one

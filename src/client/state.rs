@@ -27,6 +27,7 @@ pub(super) const CORK_LIMIT: usize = 64 * 1024;
 const ONE_SEGMENT: u64 = 536;
 
 /// The parts of a server that each of its clients needs.
+#[derive(Clone)]
 pub(crate) struct ClientContext {
     pub(crate) limits: Arc<Limits>,
     pub(crate) threads: Arc<Threads>,

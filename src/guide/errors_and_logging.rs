@@ -40,6 +40,10 @@
 //! the address, and an error about a limit names the limit. The documentation of [`Result`] shows a `main`
 //! that prints an error as a sentence.
 //!
+//! A stdio server has only one conversation. If that conversation fails, the server has failed, and `run`
+//! returns [`Error::Server`](crate::Error::Server) with the cause. [`StdioServer`](crate::StdioServer) lists
+//! the reasons that count as a failure.
+//!
 //! # The log
 //!
 //! The crate prints nothing. Messages go to the [`log`](https://docs.rs/log) crate with the target

@@ -18,6 +18,8 @@
 //! | [`stack_size`] | 2 MiB per client | the stack of the client's thread, at most 1 GiB; only the used part takes memory |
 //! | [`Machine::set_drain_timeout`] | 5 s | how long a [stop](super::stopping) may take |
 //!
+//! A [`StdioServer`](crate::StdioServer) has the same defaults for its only client, but no write timeout.
+//!
 //! \* These four settings can be changed while the server runs, with methods of its handle:
 //!
 //! ```
@@ -40,7 +42,7 @@
 //! |---|---|
 //! | bytes in one call of `receiving` | at most 64 KiB |
 //! | output that a cork gathers before it sends | 64 KiB |
-//! | how long a closing connection waits for its peer | 1 s without progress, 5 s in total |
+//! | how long a closing connection waits for its peer | 1 s without progress, 5 s in total; no limit for the reader of a stdio server |
 //! | idle threads that wait for the next client | 16, each for 1 s |
 //! | connections that a full server has refused and keeps open for a moment | 32 per listener, each for 1 s |
 //! | log records that wait for the logger | 1 MiB |

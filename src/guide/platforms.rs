@@ -12,6 +12,7 @@
 //! | a program that handles SIGTERM itself | gets [`Error::HandlerTaken`] | is not noticed: its handler is called, and the machine stops | – |
 //! | standard input | a stop takes effect at once | a stop takes effect at once | a detached thread reads it, and keeps running when the server stops |
 //! | a peer that has vanished | ends after 1.5 times [`keepalive`] | also, if no output waits for it | also, if no output waits for it |
+//! | `println!` and child processes beside a stdio server | go to standard error | go to standard error | share standard output |
 //! | [`reuse_port`] | yes | yes | no |
 //!
 //! # Signals

@@ -52,8 +52,16 @@
 //! # Standard input and output
 //!
 //! A [`StdioServer`] has one client: the program that started this process. The end of standard input ends
-//! the server. A process can have only one stdio server at a time. While it runs, no other code of the
-//! process should read standard input or write to standard output.
+//! the server. A process can have only one stdio server at a time.
+//!
+//! - The reader of the output may pause for as long as it likes. Only a stop has a limit.
+//! - On Unix, other code of the process cannot damage the protocol. While the server runs, `println!` prints
+//!   to standard error, and a child process gets an empty input. The documentation of [`StdioServer`] has the
+//!   details, and [`keep_descriptors`](crate::StdioServer::keep_descriptors) turns this off.
+//! - If a callback fails or panics, [`Backport::run`] returns an error. If `main` returns that error, the
+//!   program prints a message and ends with status 1.
+//! - Standard input and output can be one TCP connection, as under inetd. The last output is then as safe as
+//!   with a TCP server.
 //!
 //! ```no_run
 //! use backport::{receiving, Backport};

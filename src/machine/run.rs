@@ -59,6 +59,9 @@ impl Run {
     pub(super) fn run(mut self) -> Result {
         let Some(events) = self.events.take() else { return Ok(()) };
         let mut control = ControlThread::new(&self.shared, events);
+        for server in self.shared.servers() {
+            server.begin_run();
+        }
         let limit = match self.shared.engine.threads.open() {
             Ok(()) => control.serve(),
             Err((name, source)) => {
@@ -341,6 +344,7 @@ fn stuck_error(threads: Vec<String>, waited: Duration) -> Option<Error> {
 /// Drops the servers that have not ended, and keeps their statistics.
 fn release_servers(shared: &MachineShared) {
     let left = shared.servers();
+    left.iter().for_each(|server| server.give_up());
     let stats: Vec<_> = left.iter().map(|server| server.stats()).collect();
     let mut registry = shared.registry.lock();
     registry.stage = Stage::Stopped;

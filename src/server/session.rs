@@ -91,6 +91,12 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
         Sessions { stack, ..self }
     }
 
+    /// Sets no time limit for the delivery of the last output, except the drain timeout of a stop.
+    pub(crate) fn patient(self) -> Sessions<F, S> {
+        let context = ClientContext { patient: true, ..ClientContext::clone(&self.context) };
+        Sessions { context: Arc::new(context), ..self }
+    }
+
     /// Sends the reason for closing to `reports` when a session has ended.
     pub(crate) fn reporting(self, reports: Sender<Closing>) -> Sessions<F, S> {
         Sessions { reports: Some(reports), ..self }

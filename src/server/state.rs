@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{bounded, Receiver, Sender};
@@ -30,6 +30,7 @@ use crate::server::notify::Notify;
 use crate::stats::ServerStats;
 use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::sync::Mutex;
+use crate::transport::StdioGuard;
 
 const NOTHING: u8 = 0;
 const DRAIN: u8 = 1;
@@ -58,6 +59,8 @@ pub(crate) struct ServerState {
     pub(crate) warnings: Limiter,
     /// Limits the warnings about peers that read too slowly.
     slow_peers: Limiter,
+    /// The guard of the standard streams, if this is the stdio server.
+    pub(super) stdio_guard: OnceLock<Arc<StdioGuard>>,
 }
 
 /// Written under the lock by the acceptor, which takes permits, by sessions, which return permits, and by the
@@ -115,6 +118,7 @@ impl ServerState {
             counters: Counters::default(),
             warnings: Limiter::default(),
             slow_peers: Limiter::default(),
+            stdio_guard: OnceLock::new(),
         })
     }
 
@@ -150,7 +154,8 @@ impl ServerState {
         self.registry.lock().clients.len()
     }
 
-    /// Returns `true` if there is room for one more client. Otherwise `changed` is notified when there is room.
+    /// Returns `true` if there is room for one more client. Otherwise `changed` is notified when there is
+    /// room.
     pub(crate) fn has_room(&self) -> bool {
         self.registry.lock().has_room(&self.limits)
     }

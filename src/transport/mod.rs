@@ -20,6 +20,12 @@
 mod linger;
 pub(crate) mod memory;
 pub(crate) mod socket;
+#[cfg(unix)]
+mod stdio_guard;
+#[cfg(unix)]
+mod stdio_outlet;
+#[cfg(target_os = "linux")]
+mod stdio_socket;
 #[cfg(not(unix))]
 mod stdio_thread;
 #[cfg(unix)]
@@ -31,10 +37,12 @@ use std::time::{Duration, Instant};
 
 use crate::reactor::{Flush, Waited};
 
-#[cfg(not(unix))]
-pub(crate) use stdio_thread::StdioTransport;
 #[cfg(unix)]
-pub(crate) use stdio_unix::StdioTransport;
+pub(crate) use stdio_guard::StdioGuard;
+#[cfg(not(unix))]
+pub(crate) use stdio_thread::{Stdio, StdioGuard};
+#[cfg(unix)]
+pub(crate) use stdio_unix::Stdio;
 
 /// Carries the bytes of one client.
 ///

@@ -1,7 +1,7 @@
 //! Standard input and output on Windows, which offers no way to wait for stdin.
 //!
 //! A detached thread reads stdin into a channel. It ends when stdin ends. It is never joined, because nothing
-//! can interrupt its read.
+//! can interrupt its read. It reads through std, so bytes that std has buffered come first.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{after, bounded, never, unbounded, Receiver, Sender};
 use parking_lot::Mutex;
 
+use crate::logging::debug;
 use crate::reactor::{Reactor, Waited};
 use crate::transport::{Grace, Received, Transport};
 
@@ -21,24 +22,62 @@ static STDIN: Mutex<Option<Receiver<Chunk>>> = Mutex::new(None);
 
 type Chunk = io::Result<Vec<u8>>;
 
+/// The standard streams of this process, ready for a server.
+pub(crate) struct Stdio(StdioTransport);
+
+/// Guards nothing, because this system offers no safe way to replace the standard streams.
+pub(crate) struct StdioGuard;
+
+impl StdioGuard {
+    pub(crate) fn engage(&self) {}
+
+    pub(crate) fn release(&self) {}
+
+    pub(crate) fn release_briefly(&self) {}
+}
+
+impl Stdio {
+    /// Starts the thread that reads stdin, and flushes std's stdout.
+    pub(crate) fn open(_: Arc<Reactor>, _keep: bool) -> io::Result<Stdio> {
+        if let Err(error) = io::stdout().flush() {
+            debug!("cannot flush standard output: {error}");
+        }
+        Ok(Stdio(StdioTransport::new()?))
+    }
+
+    pub(crate) fn guard(&self) -> Arc<StdioGuard> {
+        Arc::new(StdioGuard)
+    }
+
+    /// Returns `true`: the program that started this process reads the output.
+    pub(crate) fn is_patient(&self) -> bool {
+        true
+    }
+
+    /// Makes the transport. Called when the server runs.
+    pub(crate) fn connect(self) -> Arc<dyn Transport> {
+        Arc::new(self.0)
+    }
+}
+
 /// Standard input and output.
-pub(crate) struct StdioTransport {
+struct StdioTransport {
     stdin: Receiver<Chunk>,
     /// The remaining bytes of a chunk that was longer than the buffer. Used only by the thread that reads.
     rest: Mutex<Vec<u8>>,
     /// Dropped by `interrupt`, which disconnects `interrupted`.
     sender: Mutex<Option<Sender<()>>>,
     interrupted: Receiver<()>,
-    /// Set by `abort`, and read by writers.
-    aborted: AtomicBool,
+    /// Set by `abort` and `end_output`, and read by writers.
+    output_ended: AtomicBool,
 }
 
 impl StdioTransport {
-    pub(crate) fn new(_: Arc<Reactor>) -> io::Result<StdioTransport> {
+    fn new() -> io::Result<StdioTransport> {
         let stdin = chunks()?;
         let (sender, interrupted) = unbounded();
-        let (rest, aborted) = (Mutex::default(), AtomicBool::new(false));
-        Ok(StdioTransport { stdin, rest, sender: Mutex::new(Some(sender)), interrupted, aborted })
+        let (rest, output_ended) = (Mutex::default(), AtomicBool::new(false));
+        Ok(StdioTransport { stdin, rest, sender: Mutex::new(Some(sender)), interrupted, output_ended })
     }
 }
 
@@ -87,7 +126,7 @@ impl Transport for StdioTransport {
     }
 
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        if self.aborted.load(Ordering::Acquire) {
+        if self.output_ended.load(Ordering::Acquire) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let mut stdout = io::stdout().lock();
@@ -107,12 +146,18 @@ impl Transport for StdioTransport {
         Waited::Ready
     }
 
+    /// Refuses later writes. The reader sees the end when the process ends, because this system offers no
+    /// safe way to close stdout.
+    fn end_output(&self) {
+        self.output_ended.store(true, Ordering::Release);
+    }
+
     fn interrupt(&self, _: Grace) {
         drop(self.sender.lock().take());
     }
 
     fn abort(&self) {
-        self.aborted.store(true, Ordering::Release);
+        self.output_ended.store(true, Ordering::Release);
         self.interrupt(Grace::Skip);
     }
 }

@@ -1,16 +1,17 @@
 //! Standard input and output on Unix.
 //!
 //! A read waits for the descriptor and a waker together, so a stop takes effect even while stdin is idle. A
-//! write avoids blocking in the system call if possible.
+//! write waits in short slices or at the reactor, so an abort ends it.
 //!
 //! Both descriptors are shared with other processes, such as the shell or the editor that has started this
 //! process. Therefore `O_NONBLOCK` is never set on them. A read waits until stdin is readable and then reads
-//! once, which does not block. [`Outlet`] describes the writes.
+//! once, which does not block. [`Outlet`](super::stdio_outlet::Outlet) describes the writes.
+//!
+//! If both descriptors are one connected socket, Linux uses [`StdioSocket`] instead.
 
 use std::fs::File;
-use std::io::{self, IoSlice, IsTerminal, Read, Write};
+use std::io::{self, IoSlice, IsTerminal, Read};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::FileTypeExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -18,28 +19,107 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use parking_lot::Mutex;
-use socket2::SockRef;
 
 use crate::logging::error;
 use crate::reactor::{Flush, Reactor, Readiness, Waited, WAIT_SLICE};
-use crate::transport::{Grace, Received, Transport};
+use crate::transport::stdio_guard::StdioGuard;
+use crate::transport::stdio_outlet::Outlet;
+#[cfg(target_os = "linux")]
+use crate::transport::stdio_socket::{is_one_socket, StdioSocket};
+use crate::transport::{Grace, Linger, Lingered, Received, Transport};
 
 const STDIN: Token = Token(0);
 const WAKE: Token = Token(1);
 
+/// The standard streams of this process, ready for a server.
+pub(crate) struct Stdio {
+    streams: Streams,
+    guard: Arc<StdioGuard>,
+    reactor: Arc<Reactor>,
+    patient: bool,
+}
+
+enum Streams {
+    /// Both are one socket.
+    #[cfg(target_os = "linux")]
+    Socket(File),
+    Separate(Inlet, Waker, Outlet),
+}
+
+impl Stdio {
+    /// Duplicates the descriptors and flushes std's stdout. With `keep`, other code may use the descriptors,
+    /// too.
+    pub(crate) fn open(reactor: Arc<Reactor>, keep: bool) -> io::Result<Stdio> {
+        let guard = StdioGuard::new(keep)?;
+        let stdin = io::stdin().as_fd().try_clone_to_owned()?;
+        let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+        Stdio::new(stdin.into(), stdout.into(), guard, reactor)
+    }
+
+    fn new(stdin: File, stdout: File, guard: Arc<StdioGuard>, reactor: Arc<Reactor>) -> io::Result<Stdio> {
+        let outlet = Outlet::new(stdout)?;
+        // A peer on a network is as unreliable as a client of a TCP server.
+        let patient = !outlet.is_network();
+        #[cfg(target_os = "linux")]
+        if is_one_socket(&stdin, outlet.file())? {
+            let streams = Streams::Socket(outlet.into_file());
+            return Ok(Stdio { streams, guard, reactor, patient });
+        }
+        let (inlet, waker) = Inlet::new(stdin)?;
+        Ok(Stdio { streams: Streams::Separate(inlet, waker, outlet), guard, reactor, patient })
+    }
+
+    /// Returns the guard of the descriptors.
+    pub(crate) fn guard(&self) -> Arc<StdioGuard> {
+        Arc::clone(&self.guard)
+    }
+
+    /// Returns `true` if the program that started this process reads the output, so that the output waits for
+    /// it as long as it takes.
+    pub(crate) fn is_patient(&self) -> bool {
+        self.patient
+    }
+
+    /// Makes the transport. Called when the server runs.
+    pub(crate) fn connect(self) -> Arc<dyn Transport> {
+        let Stdio { streams, guard, reactor, patient } = self;
+        match streams {
+            #[cfg(target_os = "linux")]
+            Streams::Socket(socket) => Arc::new(StdioSocket::new(socket.into(), guard, reactor)),
+            Streams::Separate(inlet, waker, outlet) => Arc::new(StdioTransport {
+                inlet: Mutex::new(inlet),
+                waker,
+                interrupted: AtomicBool::new(false),
+                outlet: Mutex::new(Some(Arc::new(outlet))),
+                readiness: Readiness::new(reactor),
+                aborted: AtomicBool::new(false),
+                output_ended: AtomicBool::new(false),
+                patient,
+                guard,
+            }),
+        }
+    }
+}
+
 /// Standard input and output.
-pub(crate) struct StdioTransport {
+struct StdioTransport {
     /// Locked by the thread that reads, for as long as it waits.
     inlet: Mutex<Inlet>,
     /// Wakes the reading thread.
     waker: Waker,
     /// Set by the thread that interrupts, before it wakes the reader. Read by the reader before it waits.
     interrupted: AtomicBool,
-    outlet: Outlet,
-    /// The place where writers wait for room. Only `abort` interrupts them.
+    /// `None` after a pipe or a terminal was closed to end the output. A running write has its own reference.
+    outlet: Mutex<Option<Arc<Outlet>>>,
+    /// The place where writers wait for room.
     readiness: Arc<Readiness>,
     /// Set by `abort`, and read by writers.
     aborted: AtomicBool,
+    /// Set by `end_output`, and read by writers.
+    output_ended: AtomicBool,
+    /// `true` if only an abort ends the wait of a writer.
+    patient: bool,
+    guard: Arc<StdioGuard>,
 }
 
 struct Inlet {
@@ -57,9 +137,8 @@ struct Inlet {
     hung_up: bool,
 }
 
-impl StdioTransport {
-    pub(crate) fn new(reactor: Arc<Reactor>) -> io::Result<StdioTransport> {
-        let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+impl Inlet {
+    fn new(stdin: File) -> io::Result<(Inlet, Waker)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKE)?;
         let registered =
@@ -74,27 +153,10 @@ impl StdioTransport {
         };
         let terminal = stdin.is_terminal();
         let events = Events::with_capacity(4);
-        Ok(StdioTransport {
-            inlet: Mutex::new(Inlet {
-                stdin,
-                poll,
-                events,
-                pollable,
-                terminal,
-                more: false,
-                ready: false,
-                hung_up: false,
-            }),
-            waker,
-            interrupted: AtomicBool::new(false),
-            outlet: Outlet::new()?,
-            readiness: Readiness::new(reactor),
-            aborted: AtomicBool::new(false),
-        })
+        let (more, ready, hung_up) = (false, false, false);
+        Ok((Inlet { stdin, poll, events, pollable, terminal, more, ready, hung_up }, waker))
     }
-}
 
-impl Inlet {
     /// Waits until there is something to read, until an interrupt, or until `timeout` has passed.
     fn wait(&mut self, timeout: Option<Duration>, interrupted: &AtomicBool) -> io::Result<Waited> {
         if !self.pollable || self.ready {
@@ -140,8 +202,23 @@ impl Inlet {
     }
 }
 
+impl StdioTransport {
+    /// Returns the outlet if output may still be written.
+    fn outlet(&self) -> io::Result<Arc<Outlet>> {
+        let ended = self.aborted.load(Ordering::Acquire) || self.output_ended.load(Ordering::Acquire);
+        let outlet = if ended { None } else { self.outlet.lock().clone() };
+        outlet.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
 impl Transport for StdioTransport {
     fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Received> {
+        if !self.interrupted.load(Ordering::Acquire) {
+            let buffered = self.guard.take_buffered(buffer);
+            if buffered > 0 {
+                return Ok(Received::Bytes(buffered));
+            }
+        }
         let mut inlet = self.inlet.lock();
         match inlet.wait(limit, &self.interrupted)? {
             Waited::Ready => match inlet.read(buffer) {
@@ -157,40 +234,39 @@ impl Transport for StdioTransport {
     }
 
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        let end = Instant::now() + WAIT_SLICE;
-        if !self.outlet.blocks {
-            match self.try_write(parts) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return result,
-            }
+        match self.try_write(parts) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return result,
         }
-        if self.readiness.wait_writable(&self.outlet.stdout, end) != Waited::Ready {
+        if !self.outlet()?.wait(WAIT_SLICE)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        self.outlet.write(parts)
+        // An abort or the end of output may have come in between.
+        self.try_write(parts)
     }
 
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        if self.aborted.load(Ordering::Acquire) {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        if self.outlet.blocks {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.outlet.write(parts)
+        self.outlet()?.write(parts)
     }
 
-    /// Returns at once, because `write` itself waits. This is good enough for a single client.
-    fn wait_writable(&self, _deadline: Instant) -> Waited {
-        Waited::Ready
+    /// If the descriptor cannot be watched, this returns at once, and `write` itself waits.
+    fn wait_writable(&self, deadline: Instant) -> Waited {
+        match self.outlet() {
+            Ok(outlet) => self.readiness.wait_writable(outlet.file(), deadline),
+            // The next write returns the error.
+            Err(_) => Waited::Ready,
+        }
     }
 
     fn flush_when_writable(&self, flush: Weak<dyn Flush>) -> bool {
-        self.readiness.flush_when_writable(&self.outlet.stdout, flush)
+        self.outlet().is_ok_and(|outlet| self.readiness.flush_when_writable(outlet.file(), flush))
     }
 
     fn interrupt(&self, _: Grace) {
         self.interrupted.store(true, Ordering::Release);
+        if !self.patient {
+            self.readiness.interrupt();
+        }
         if let Err(error) = self.waker.wake() {
             error!("cannot wake the reader of stdin: {error}");
         }
@@ -198,78 +274,103 @@ impl Transport for StdioTransport {
 
     fn abort(&self) {
         self.aborted.store(true, Ordering::Release);
-        self.readiness.interrupt();
+        self.readiness.abort();
         self.interrupt(Grace::Skip);
     }
-}
 
-/// Standard output, and how to write to it without blocking.
-///
-/// - A socket takes `MSG_DONTWAIT`.
-/// - A pipe or a terminal is opened again through `/proc` on Linux. This creates a separate file description,
-///   on which `O_NONBLOCK` can be set.
-/// - A regular file never blocks. It is not opened again, because the new file description would start at the
-///   beginning of the file.
-/// - Every other descriptor blocks. A write first waits until it is writable. A writable pipe takes
-///   `PIPE_BUF` bytes without blocking.
-struct Outlet {
-    stdout: File,
-    socket: bool,
-    blocks: bool,
-}
-
-impl Outlet {
-    fn new() -> io::Result<Outlet> {
-        let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        let kind = stdout.metadata()?.file_type();
-        if kind.is_file() || kind.is_socket() {
-            return Ok(Outlet { stdout, socket: kind.is_socket(), blocks: false });
-        }
-        Ok(match reopen(&stdout) {
-            Ok(stdout) => Outlet { stdout, socket: false, blocks: false },
-            Err(_) => Outlet { stdout, socket: false, blocks: true },
-        })
-    }
-
-    fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        loop {
-            let result = if self.socket {
-                let flags = libc::MSG_DONTWAIT | NO_SIGNAL;
-                SockRef::from(&self.stdout).send_vectored_with_flags(&parts[..parts.len().min(1024)], flags)
-            } else if self.blocks {
-                let first = parts.iter().find(|part| !part.is_empty());
-                let first = first.map_or(&[][..], |part| &part[..part.len().min(libc::PIPE_BUF)]);
-                (&self.stdout).write(first)
-            } else if let [one] = parts {
-                (&self.stdout).write(one)
+    /// Closes the descriptor, or shuts down the write side of a socket. If other code keeps the descriptor,
+    /// the reader of a pipe sees the end when the process ends.
+    fn end_output(&self) {
+        self.output_ended.store(true, Ordering::Release);
+        let outlet = {
+            let mut outlet = self.outlet.lock();
+            // The linger of a socket needs it later.
+            if outlet.as_ref().is_some_and(|outlet| outlet.is_socket()) {
+                outlet.clone()
             } else {
-                (&self.stdout).write_vectored(parts)
-            };
-            match result {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
+                outlet.take()
             }
+        };
+        match outlet.filter(|outlet| outlet.is_socket()) {
+            Some(socket) => socket.end(),
+            None => self.guard.forget_stdout(),
         }
+    }
+
+    fn linger(&self, linger: &Linger) -> Lingered {
+        let outlet = self.outlet.lock().take();
+        if let Some(outlet) = outlet.filter(|outlet| outlet.is_network()) {
+            outlet.linger(linger, &self.aborted);
+        }
+        Lingered::Finished
     }
 }
 
-#[cfg(not(target_vendor = "apple"))]
-const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
-#[cfg(target_vendor = "apple")]
-const NO_SIGNAL: i32 = 0;
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
 
-#[cfg(target_os = "linux")]
-fn reopen(stdout: &File) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
+    use super::*;
+    use crate::threads::Threads;
 
-    std::fs::OpenOptions::new()
-        .write(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(format!("/proc/self/fd/{}", stdout.as_raw_fd()))
-}
+    /// A transport on other files than the standard streams of the tests, without a reactor.
+    fn transport(stdin: impl Into<OwnedFd>, stdout: impl Into<OwnedFd>) -> Arc<dyn Transport> {
+        let threads = Threads::new();
+        threads.close(|| ());
+        let (stdin, stdout) = (File::from(stdin.into()), File::from(stdout.into()));
+        let guard = StdioGuard::new(true).unwrap();
+        Stdio::new(stdin, stdout, guard, Arc::new(Reactor::new(threads))).unwrap().connect()
+    }
 
-/// On other systems, opening such a path returns the same file description.
-#[cfg(not(target_os = "linux"))]
-fn reopen(_: &File) -> io::Result<File> {
-    Err(io::ErrorKind::Unsupported.into())
+    /// Input that stays open, and a socket that is full.
+    fn full() -> (Arc<dyn Transport>, [UnixStream; 2]) {
+        let ((far, stdin), (reader, stdout)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+        let transport = transport(stdin, stdout);
+        while transport.try_write(&[IoSlice::new(&[0; 4096])]).is_ok() {}
+        (transport, [far, reader])
+    }
+
+    fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> io::ErrorKind {
+        result.unwrap_err().kind()
+    }
+
+    #[test]
+    fn after_an_abort_a_write_fails_and_waits_for_nothing() {
+        let (transport, _ends) = full();
+        let parts = [IoSlice::new(b"more")];
+        assert_eq!(kind(transport.write(&parts)), io::ErrorKind::WouldBlock);
+        transport.abort();
+        assert_eq!(kind(transport.write(&parts)), io::ErrorKind::BrokenPipe);
+        assert_eq!(kind(transport.try_write(&parts)), io::ErrorKind::BrokenPipe);
+        assert_eq!(transport.wait_writable(Instant::now() + Duration::from_secs(3600)), Waited::Ready);
+    }
+
+    #[test]
+    fn the_end_of_output_comes_after_the_output_and_input_goes_on() {
+        let ((mut far, stdin), (reader, stdout)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+        let socket = transport(stdin, stdout);
+        assert_eq!(socket.write(&[IoSlice::new(b"last")]).unwrap(), 4);
+        socket.end_output();
+        assert_eq!(io::read_to_string(reader).unwrap(), "last");
+        assert_eq!(kind(socket.write(&[IoSlice::new(b"more")])), io::ErrorKind::BrokenPipe);
+        far.write_all(b"input").unwrap();
+        assert_eq!(socket.read(&mut [0; 8], None).unwrap(), Received::Bytes(5));
+    }
+
+    #[test]
+    fn the_end_of_output_closes_a_pipe() {
+        let mut cat = std::process::Command::new("cat");
+        let cat = cat.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut cat = cat.spawn().unwrap();
+        let (_far, stdin) = UnixStream::pair().unwrap();
+        let pipe = transport(stdin, cat.stdin.take().unwrap());
+        assert_eq!(pipe.write(&[IoSlice::new(b"last")]).unwrap(), 4);
+        pipe.end_output();
+        // It ends because its input has ended.
+        assert_eq!(io::read_to_string(cat.stdout.take().unwrap()).unwrap(), "last");
+        assert!(cat.wait().unwrap().success());
+        assert_eq!(kind(pipe.write(&[IoSlice::new(b"more")])), io::ErrorKind::BrokenPipe);
+    }
 }

@@ -1,29 +1,18 @@
-//! The stdio server, each test with a process of its own.
-
-#![cfg(unix)]
-
-mod support;
+//! The streams of the server: pipes, files, sockets, and their ends.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use backport::{Adapter, Backport, Client, Closing, Machine, Result};
-use support::child::{command, exit, is_child, read_all, read_text, Process};
-use support::{assert_same, eventually, in_time, pattern, Echo, Peer};
 
-/// Said by a child before it begins: what the harness says comes before it.
-const BEGIN: &[u8] = b"\n<begin>\n";
-
-fn begin() {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(BEGIN).unwrap();
-    stdout.flush().unwrap();
-}
+use crate::support::child::{command, exit, is_child, read_all, read_text, Process};
+use crate::support::{assert_same, eventually, in_time, pattern, Echo, Peer};
+use crate::{after_begin, begin, piped, skip_to_begin};
 
 /// An echo that tells its end on standard error.
 struct Tell;
@@ -40,7 +29,7 @@ impl Adapter for Tell {
 
 #[test]
 fn child_echoes() {
-    if is_child("child_echoes") {
+    if is_child("streams::child_echoes") {
         begin();
         let result =
             Backport::run(|machine| machine.prepare_stdio_server(|| Tell).map(drop).map_err(Into::into));
@@ -50,37 +39,12 @@ fn child_echoes() {
 
 /// The echo's output for this input, and what it told on standard error.
 fn echo(stdin: Stdio, stdout: Stdio) -> (Option<Vec<u8>>, String) {
-    let mut command = command(&[], "child_echoes");
+    let mut command = command(&[], "streams::child_echoes");
     let mut child = Process::spawn(command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()));
     let output = child.stdout.take().map(read_all).map(|all| after_begin(&all));
     let told = read_text(child.stderr.take().unwrap());
     child.assert_exit(0);
     (output, told)
-}
-
-#[track_caller]
-fn after_begin(all: &[u8]) -> Vec<u8> {
-    let at = all.windows(BEGIN.len()).position(|part| part == BEGIN).expect("the child has begun");
-    all[at + BEGIN.len()..].to_vec()
-}
-
-/// Takes what the harness says off the front.
-fn skip_to_begin(from: &mut impl Read) {
-    let mut seen = Vec::new();
-    while !seen.ends_with(BEGIN) {
-        let mut byte = [0];
-        from.read_exact(&mut byte).unwrap();
-        seen.push(byte[0]);
-    }
-}
-
-/// A child with a pipe at each end.
-fn piped(role: &str) -> (Process, ChildStdin, ChildStdout, ChildStderr) {
-    let mut command = command(&[], role);
-    let mut child =
-        Process::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()));
-    let ends = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    (child, ends.0.unwrap(), ends.1.unwrap(), ends.2.unwrap())
 }
 
 fn temporary(contents: &[u8]) -> File {
@@ -95,7 +59,7 @@ fn temporary(contents: &[u8]) -> File {
 
 #[test]
 fn input_reaches_the_adapter_and_its_end_ends_the_server_and_the_machine() {
-    let (mut child, mut stdin, mut stdout, stderr) = piped("child_echoes");
+    let (mut child, mut stdin, mut stdout, stderr) = piped("streams::child_echoes");
     skip_to_begin(&mut stdout);
     for line in [&b"hello\n"[..], b"\0\xff no line feed"] {
         stdin.write_all(line).unwrap();
@@ -152,7 +116,7 @@ fn a_socket_as_both_ends_works_as_under_inetd() {
     let (socket, _) = listener.accept().unwrap();
     let (input, output) = (socket.try_clone().unwrap(), socket);
     let (input, output): (OwnedFd, OwnedFd) = (input.into(), output.into());
-    let mut command = command(&[], "child_echoes");
+    let mut command = command(&[], "streams::child_echoes");
     let mut child = Process::spawn(command.stdin(input).stdout(output));
     // Its own copies of the socket would keep it open.
     drop(command);
@@ -169,7 +133,7 @@ fn a_socket_as_both_ends_works_as_under_inetd() {
 
 #[test]
 fn megabytes_through_pipes_are_intact() {
-    let (mut child, mut stdin, stdout, _stderr) = piped("child_echoes");
+    let (mut child, mut stdin, stdout, _stderr) = piped("streams::child_echoes");
     let sender = thread::spawn(move || stdin.write_all(&pattern(5_000_000)).unwrap());
     assert_same(&after_begin(&read_all(stdout)), &pattern(5_000_000));
     sender.join().unwrap();
@@ -178,7 +142,7 @@ fn megabytes_through_pipes_are_intact() {
 
 #[test]
 fn a_closed_output_is_a_broken_pipe_and_a_closing() {
-    let (mut child, mut stdin, mut stdout, stderr) = piped("child_echoes");
+    let (mut child, mut stdin, mut stdout, stderr) = piped("streams::child_echoes");
     skip_to_begin(&mut stdout);
     drop(stdout);
     // More than once: another test's child may hold the pipe for a moment, between fork and exec.
@@ -191,7 +155,7 @@ fn a_closed_output_is_a_broken_pipe_and_a_closing() {
 /// Stops itself after a while, whatever its standard streams do.
 #[test]
 fn child_stops_itself() {
-    if is_child("child_stops_itself") {
+    if is_child("streams::child_stops_itself") {
         begin();
         let machine = Machine::new();
         machine.set_drain_timeout(Duration::from_secs(1));
@@ -207,7 +171,7 @@ fn child_stops_itself() {
 
 #[test]
 fn a_stop_takes_effect_with_stdin_idle() {
-    let (mut child, _stdin, _stdout, stderr) = piped("child_stops_itself");
+    let (mut child, _stdin, _stdout, stderr) = piped("streams::child_stops_itself");
     // Both are open, and silent.
     let told = read_text(stderr);
     assert!(told.starts_with("closing: the server is stopping\n"), "{told}");
@@ -217,7 +181,7 @@ fn a_stop_takes_effect_with_stdin_idle() {
 
 #[test]
 fn a_stop_takes_effect_with_stdout_unread() {
-    let (mut child, mut stdin, _unread, stderr) = piped("child_stops_itself");
+    let (mut child, mut stdin, _unread, stderr) = piped("streams::child_stops_itself");
     // Ends with an error when the child does.
     let sender = thread::spawn(move || drop(stdin.write_all(&pattern(5_000_000))));
     let told = read_text(stderr);
@@ -229,7 +193,7 @@ fn a_stop_takes_effect_with_stdout_unread() {
 
 #[test]
 fn child_prepares_two() {
-    if is_child("child_prepares_two") {
+    if is_child("streams::child_prepares_two") {
         let machine = Machine::new();
         machine.prepare_stdio_server(|| Echo).unwrap();
         let error = machine.prepare_stdio_server(|| Echo).unwrap_err();
@@ -249,14 +213,14 @@ fn child_prepares_two() {
 
 #[test]
 fn a_second_stdio_server_is_an_error_while_there_is_one() {
-    let mut child = Process::spawn(command(&[], "child_prepares_two").stdin(Stdio::null()));
+    let mut child = Process::spawn(command(&[], "streams::child_prepares_two").stdin(Stdio::null()));
     child.assert_exit(0);
 }
 
 /// Errors, panics, signals and refusals, with a logger that logs all of it.
 #[test]
 fn child_logs() {
-    if is_child("child_logs") {
+    if is_child("streams::child_logs") {
         env_logger::builder().filter_level(log::LevelFilter::Trace).init();
         begin();
         let result = Backport::run(|machine| {
@@ -284,7 +248,7 @@ fn child_logs() {
 #[test]
 fn nothing_is_logged_to_stdout() {
     let output = in_time("the child ends", || {
-        let mut command: Command = command(&[], "child_logs");
+        let mut command: Command = command(&[], "streams::child_logs");
         command.stdin(Stdio::null()).output().unwrap()
     });
     assert_eq!(output.status.code(), Some(0));
