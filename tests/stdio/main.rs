@@ -6,6 +6,7 @@
 mod support;
 
 mod descriptors;
+mod endings;
 mod errors;
 mod reader;
 mod sockets;
