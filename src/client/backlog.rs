@@ -7,9 +7,10 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::client::state::{ClientShared, ClientState, Guard, CORK_LIMIT};
+use crate::client::write::vanished;
 use crate::client::Client;
 use crate::closing::Closing;
 use crate::logging::warn;
@@ -92,6 +93,7 @@ impl ClientShared {
         }
         let Some(transport) = state.transport.clone() else { return };
         state.flush_requested = true;
+        state.flush_progress = Some(Instant::now());
         drop(state);
         let weak: Weak<Self> = Arc::downgrade(self);
         if transport.flush_when_writable(weak) {
@@ -144,6 +146,24 @@ impl Flush for ClientShared {
         }
     }
 
+    /// Tries to send first. The reactor reports room only when a large part of the send buffer is free, so a
+    /// slow peer may have taken something without a report.
+    fn check_progress(&self) -> Option<Duration> {
+        let stall = self.context.limits.stall_timeout()?;
+        self.flush();
+        let state = self.state.lock();
+        // An active writer watches its own progress.
+        if !state.flush_requested || state.backlog.is_empty() || state.is_closing() {
+            return None;
+        }
+        let quiet = state.flush_progress?.elapsed();
+        if quiet < stall {
+            return Some(stall - quiet);
+        }
+        drop(self.lose(state, vanished()));
+        None
+    }
+
     fn lost(&self) {
         self.end(Closing::Lost(io::ErrorKind::ConnectionReset.into()), false);
     }
@@ -173,6 +193,7 @@ impl ClientState {
                 Ok(count) => {
                     self.bytes_out += count as u64;
                     self.backlog.drain(..count);
+                    self.flush_progress = Some(Instant::now());
                     left -= count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::NoRoom),

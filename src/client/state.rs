@@ -110,6 +110,8 @@ pub(crate) struct ClientState {
     pub(super) cut: bool,
     /// The transport was asked to flush the backlog.
     pub(super) flush_requested: bool,
+    /// When the flush was requested, or when it has sent something for the last time.
+    pub(super) flush_progress: Option<Instant>,
     /// How many cork guards exist.
     pub(super) corks: usize,
     pub(super) last_write: Option<Instant>,
@@ -194,6 +196,7 @@ impl ClientShared {
             gathered: 0,
             cut: false,
             flush_requested: false,
+            flush_progress: None,
             corks: 0,
             last_write: None,
             bytes_out: 0,

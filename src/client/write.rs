@@ -285,13 +285,14 @@ impl ClientShared {
             // The kernel sometimes needs longer than its own limit (see `TcpServer::keepalive`).
             let stalled = self.context.limits.stall_timeout().map(|stall| progress + stall);
             let wait = stalled.map_or(limit, |stalled| limit.min(stalled));
-            if now >= wait || (sent == 0 && transport.wait_writable(wait) == Waited::TimedOut) {
-                if wait < limit {
+            let timed_out = now >= wait || (sent == 0 && transport.wait_writable(wait) == Waited::TimedOut);
+            if timed_out && wait < limit {
+                // A slow peer may have taken something without a report of room. The next write finds out.
+                if now >= wait {
                     return Err(SendError::Lost(vanished()));
                 }
-                if limit == deadline || !linger.extend(transport) {
-                    return Err(SendError::TimedOut);
-                }
+            } else if timed_out && (limit == deadline || !linger.extend(transport)) {
+                return Err(SendError::TimedOut);
             }
         }
     }
@@ -326,7 +327,7 @@ impl ClientShared {
 }
 
 /// Returns the error with which the system reports that a peer has vanished.
-fn vanished() -> io::Error {
+pub(super) fn vanished() -> io::Error {
     #[cfg(unix)]
     const ETIMEDOUT: i32 = libc::ETIMEDOUT;
     #[cfg(not(unix))]

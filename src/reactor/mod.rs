@@ -65,6 +65,12 @@ pub(crate) trait Flush: Send + Sync {
     #[cfg_attr(not(unix), allow(dead_code, reason = "no transport there can report room"))]
     fn flush(&self);
 
+    /// Checks whether the peer still takes something of the backlog, and ends the connection if it has taken
+    /// nothing for too long. Returns after which time to check again, or `None` if there is no backlog or no
+    /// limit. Never blocks.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there are no timers there"))]
+    fn check_progress(&self) -> Option<Duration>;
+
     /// The connection was lost. Never blocks, and runs functions of `on_close`.
     #[cfg_attr(not(unix), allow(dead_code, reason = "no transport there can report a loss"))]
     fn lost(&self);
@@ -83,11 +89,11 @@ pub(crate) trait Source: Send + Sync {
     #[cfg_attr(not(unix), allow(dead_code, reason = "nothing is watched there"))]
     fn failed(&self) {}
 
-    /// Called when the read grace has passed. It was already extended `reminders` times. Returns `false` to
-    /// extend it again.
-    #[cfg_attr(not(unix), allow(dead_code, reason = "there is no read grace there"))]
-    fn grace_is_over(&self, reminders: u32) -> bool {
-        let _ = reminders;
-        true
+    /// A timer of this source has fired. It was already extended `extensions` times. Returns after which time it
+    /// fires again, or `None` if it ends.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there are no timers there"))]
+    fn timer(&self, extensions: u32) -> Option<Duration> {
+        let _ = extensions;
+        None
     }
 }

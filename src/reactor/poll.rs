@@ -1,5 +1,5 @@
-//! The reactor of a machine. Its thread waits until there is room to write to clients that read slowly, and
-//! it ends the grace of interrupted readers.
+//! The reactor of a machine. Its thread waits until there is room to write to clients that read slowly. It also
+//! runs timers: they end the grace of interrupted readers, and notice peers that take nothing of a backlog.
 //!
 //! The thread starts with the first server that will need it, while descriptors are still available. It ends
 //! when the machine stops. It never blocks, except in its wait. The only user code that it runs is a function of
@@ -10,7 +10,7 @@
 //! start of the reactor is tried again later. If the wait of the reactor fails, the reactor wakes every
 //! waiting thread after every `WAIT_SLICE`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Arc, OnceLock, Weak};
@@ -21,7 +21,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use parking_lot::Mutex;
 
 use crate::logging::{error, warn, Limiter};
-use crate::reactor::{Source, READ_GRACE, WAIT_SLICE};
+use crate::reactor::{Source, WAIT_SLICE};
 use crate::threads::Threads;
 
 const WAKE: Token = Token(usize::MAX);
@@ -30,11 +30,10 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A time that is longer than any start takes.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
-/// The grace of one interrupted reader.
-struct ReadGrace {
-    until: Instant,
-    /// How often the grace was extended.
-    reminders: u32,
+/// The timer of one source.
+struct Timer {
+    /// How often it was extended.
+    extensions: u32,
     of: Weak<dyn Source>,
 }
 
@@ -54,14 +53,15 @@ struct Handle {
     waker: Waker,
 }
 
-/// Written by threads that wait for the first time, drop a source, start a grace or stop the reactor. Read by
+/// Written by threads that wait for the first time, drop a source, start a timer or stop the reactor. Read by
 /// the reactor's thread.
 #[derive(Default)]
 struct Table {
     next: usize,
     sources: HashMap<usize, Weak<dyn Source>>,
-    /// The graces, in the order in which they end.
-    graces: VecDeque<ReadGrace>,
+    /// The timers, in the order in which they fire. Timers that fire at the same time are ordered by number.
+    timers: BTreeMap<(Instant, u64), Timer>,
+    next_timer: u64,
 }
 
 impl Reactor {
@@ -143,16 +143,15 @@ impl Reactor {
         self.handle()?.registry.deregister(&mut SourceFd(&descriptor))
     }
 
-    /// Calls [`Source::grace_is_over`] after [`READ_GRACE`]. Returns `false` if no thread can do that.
-    pub(crate) fn start_grace(&self, of: Weak<dyn Source>) -> bool {
+    /// Calls [`Source::timer`] after this time. Returns `false` if no thread can do that.
+    pub(crate) fn start_timer(&self, of: Weak<dyn Source>, after: Duration) -> bool {
         self.prepare();
         let Ok(handle) = self.handle() else { return false };
         let mut table = self.table.lock();
         if self.threads.is_closed() {
             return false;
         }
-        table.graces.push_back(ReadGrace { until: Instant::now() + READ_GRACE, reminders: 0, of });
-        let first = table.graces.len() == 1;
+        let first = table.add_timer(Instant::now() + after, Timer { extensions: 0, of });
         drop(table);
         if first {
             handle.wake();
@@ -191,10 +190,17 @@ impl Handle {
 }
 
 impl Table {
-    /// Takes the graces that have passed. After the stop, takes all graces.
-    fn take_over(&mut self, now: Instant, stopped: bool) -> Vec<ReadGrace> {
-        let count = self.graces.iter().take_while(|grace| grace.until <= now || stopped).count();
-        self.graces.drain(..count).collect()
+    /// Returns `true` if this timer is the first to fire.
+    fn add_timer(&mut self, at: Instant, timer: Timer) -> bool {
+        self.next_timer += 1;
+        self.timers.insert((at, self.next_timer), timer);
+        self.timers.first_key_value().is_some_and(|((_, number), _)| *number == self.next_timer)
+    }
+
+    /// Takes the timers that have fired. After the stop, takes all timers.
+    fn take_fired(&mut self, now: Instant, stopped: bool) -> Vec<Timer> {
+        let later = if stopped { BTreeMap::new() } else { self.timers.split_off(&(now, u64::MAX)) };
+        std::mem::replace(&mut self.timers, later).into_values().collect()
     }
 }
 
@@ -203,27 +209,20 @@ fn watch(mut poll: Poll, table: &Mutex<Table>, threads: &Threads) {
     let warnings = Limiter::default();
     loop {
         let now = Instant::now();
-        let (over, stopped) = {
+        let (fired, stopped) = {
             let mut table = table.lock();
-            // Checked under the lock. A grace that is added later finds the threads closed.
+            // Checked under the lock. A timer that is added later finds the threads closed.
             let stopped = threads.is_closed();
-            (table.take_over(now, stopped), stopped)
+            (table.take_fired(now, stopped), stopped)
         };
-        let goes_on = |grace: &ReadGrace| match grace.of.upgrade() {
-            Some(source) => !source.grace_is_over(grace.reminders),
-            None => false,
-        };
-        let extend =
-            |grace: ReadGrace| ReadGrace { until: now + READ_GRACE, reminders: grace.reminders + 1, ..grace };
-        let extended: Vec<ReadGrace> = over.into_iter().filter(goes_on).map(extend).collect();
+        for Timer { extensions, of } in fired {
+            let Some(after) = of.upgrade().and_then(|source| source.timer(extensions)) else { continue };
+            table.lock().add_timer(now + after, Timer { extensions: extensions + 1, of });
+        }
         if stopped {
             return;
         }
-        let next = {
-            let mut table = table.lock();
-            table.graces.extend(extended);
-            table.graces.front().map(|grace| grace.until)
-        };
+        let next = table.lock().timers.first_key_value().map(|((at, _), _)| *at);
         // Rounded up, because the poll counts in milliseconds.
         let timeout = next.map(|next| next.saturating_duration_since(now) + Duration::from_millis(1));
         if let Err(error) = poll.poll(&mut events, timeout) {

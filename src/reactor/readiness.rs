@@ -5,11 +5,12 @@
 
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::Interest;
 
 use crate::reactor::{Flush, Reactor, Source, TakenWait, Waited};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Condvar, Mutex};
 
 /// The two directions of a descriptor, as indices.
@@ -28,6 +29,9 @@ pub(crate) struct Readiness {
     /// The client to call when there is room to write or the connection is lost. Set by the first backlog, or
     /// by the session when it waits for holds.
     flush: OnceLock<Weak<dyn Flush>>,
+    /// `true` if a timer runs that checks the progress of the backlog. Set by the thread that starts the timer,
+    /// and cleared by the reactor.
+    timed: AtomicBool,
 }
 
 /// Written under the lock by the waiting threads, by the reactor, and by the thread that interrupts.
@@ -55,6 +59,7 @@ impl Readiness {
             state: Mutex::default(),
             changed: Condvar::new(),
             flush: OnceLock::new(),
+            timed: AtomicBool::new(false),
         })
     }
 
@@ -128,9 +133,26 @@ impl Readiness {
     ) -> bool {
         self.flush.get_or_init(|| flush);
         let token = self.token();
-        let mut state = self.state.lock();
-        state.flushing = true;
-        self.register(descriptor, token, &mut state)
+        let watched = {
+            let mut state = self.state.lock();
+            state.flushing = true;
+            self.register(descriptor, token, &mut state)
+        };
+        if let Some(after) = self.next_check() {
+            let source: Weak<dyn Source> = Arc::<Self>::downgrade(self);
+            self.reactor.start_timer(source, after);
+        }
+        watched
+    }
+
+    /// Claims the timer that checks the progress of the backlog, and returns when it has to fire. Returns `None`
+    /// if no timer is needed, or if another one runs.
+    fn next_check(&self) -> Option<Duration> {
+        if self.timed.load(Ordering::Acquire) {
+            return None;
+        }
+        let after = self.flush.get()?.upgrade()?.check_progress()?;
+        (!self.timed.swap(true, Ordering::AcqRel)).then_some(after)
     }
 
     /// Calls `client` on the reactor's thread when the connection is lost.
@@ -203,6 +225,15 @@ impl Source for Readiness {
         }
     }
 
+    fn timer(&self, _: u32) -> Option<Duration> {
+        if let Some(after) = self.flush.get()?.upgrade()?.check_progress() {
+            return Some(after);
+        }
+        self.timed.store(false, Ordering::Release);
+        // A new backlog may have found the timer still running.
+        self.next_check()
+    }
+
     fn failed(&self) {
         let watching = self.state.lock().watching;
         if let (true, Some(client)) = (watching, self.flush.get().and_then(Weak::upgrade)) {
@@ -222,7 +253,6 @@ impl Drop for Readiness {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::time::Duration;
 
     use super::*;
     use crate::threads::Threads;

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::reactor::{Flush, Source, TakenWait, Waited};
 use crate::threads::Threads;
@@ -22,7 +22,7 @@ impl Reactor {
     pub(crate) fn prepare(&self) {}
 
     /// Returns `true`, because every reader returns by itself after a short time.
-    pub(crate) fn start_grace(&self, _: Weak<dyn Source>) -> bool {
+    pub(crate) fn start_timer(&self, _: Weak<dyn Source>, _: Duration) -> bool {
         true
     }
 

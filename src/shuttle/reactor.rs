@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use mio::Interest;
 
@@ -56,7 +57,7 @@ impl Reactor {
     }
 
     /// Returns `false`, because there is no clock.
-    pub(crate) fn start_grace(&self, _: Weak<dyn Source>) -> bool {
+    pub(crate) fn start_timer(&self, _: Weak<dyn Source>, _: Duration) -> bool {
         false
     }
 

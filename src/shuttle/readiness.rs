@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use shuttle::thread;
 
@@ -134,6 +135,10 @@ impl Flush for Flushes {
         if self.room.load(Ordering::SeqCst) {
             self.flushed.store(true, Ordering::SeqCst);
         }
+    }
+
+    fn check_progress(&self) -> Option<Duration> {
+        None
     }
 
     fn lost(&self) {

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 
 use crate::logging::debug;
-use crate::reactor::{Source, TakenWait, WAIT_SLICE};
+use crate::reactor::{Source, TakenWait, READ_GRACE, WAIT_SLICE};
 use crate::sync::atomic::Ordering;
 use crate::transport::socket::{flags, retry, shutdown, SocketTransport};
 use crate::transport::{Linger, Lingered};
@@ -205,18 +205,18 @@ fn set_not_sent_limit(transport: &SocketTransport, bytes: u32) -> bool {
 }
 
 impl Source for SocketTransport {
-    /// Shuts down the read side if a reader still waits. If the kernel still has output to send, the peer reads
-    /// slowly, and the grace is extended.
-    fn grace_is_over(&self, reminders: u32) -> bool {
+    /// The read grace has passed. Shuts down the read side if a reader still waits. If the kernel still has
+    /// output to send, the peer reads slowly, and the grace is extended.
+    fn timer(&self, extensions: u32) -> Option<Duration> {
         /// About one second, which is as long as a closing connection waits for a silent peer.
-        const REMINDERS: u32 = 9;
+        const EXTENSIONS: u32 = 9;
         if !self.interrupt.is_reading() {
-            return true;
+            return None;
         }
-        let over = reminders >= REMINDERS || self.is_sent();
-        if over {
-            self.shut_read();
+        if extensions < EXTENSIONS && !self.is_sent() {
+            return Some(READ_GRACE);
         }
-        over
+        self.shut_read();
+        None
     }
 }

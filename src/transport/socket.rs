@@ -23,7 +23,7 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use socket2::Socket;
 
 use crate::logging::debug;
-use crate::reactor::{Flush, Reactor, Readiness, Waited, WAIT_SLICE};
+use crate::reactor::{Flush, Reactor, Readiness, Waited, READ_GRACE, WAIT_SLICE};
 use crate::sync::atomic::{fence, AtomicBool, AtomicU64, AtomicU8, Ordering};
 use crate::transport::{Grace, Linger, Lingered, Received, Transport};
 
@@ -180,7 +180,7 @@ impl Transport for SocketTransport {
             return;
         }
         // Without a reactor there is no grace.
-        if grace == Grace::Skip || !self.reactor.start_grace(self.me.clone()) {
+        if grace == Grace::Skip || !self.reactor.start_timer(self.me.clone(), READ_GRACE) {
             self.shut_read();
         }
     }

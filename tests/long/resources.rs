@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use backport::framing::{ContentLength, Delimited, Endian, FrameError, Framing, LengthPrefixed, Lines};
-use backport::{Adapter, Client, Closing, Input, Result};
+use backport::{Adapter, Client, Closing, Input, Result, StdioServer};
 use crossbeam_channel::{unbounded, Sender};
 use support::child::{command, exit, has, is_child, say, Child};
 use support::{eventually, next, serve, Echo, Peer, Watch};
@@ -335,7 +335,8 @@ fn child_idles() {
         return;
     }
     let served = serve(|| Echo);
-    served.machine().prepare_stdio_server(|| Echo).unwrap();
+    // This child says something on its standard output.
+    served.machine().prepare(StdioServer::new(|| Echo).keep_descriptors(true)).unwrap();
     served.machine().prepare_interval(Duration::from_secs(3600), |_| ());
     let lines = served.machine().prepare_tcp_server("127.0.0.1:0", || ByLine).unwrap();
     say(served.address());

@@ -254,8 +254,8 @@ fn a_link_that_comes_back_in_time_costs_nothing() {
 fn assert_lost_in_time(name: &str, told: Told, read: usize, goes_on: bool) {
     let Some(network) = Network::new(name) else { return };
     // When the neighbour of a link that is down is given up after 3 s, the kernel sends once more and starts
-    // its timer of up to 1.6 s again. A write notices the time itself, and a backlog relies on the kernel.
-    let keepalive = if told == Told::Post { KEEPALIVE * 3 / 2 } else { KEEPALIVE };
+    // its timer of up to 1.6 s again. Therefore writes and backlogs notice the time themselves.
+    let keepalive = KEEPALIVE;
     LazyLock::force(&SUPPLY);
     let (seen, address, running) = network.serve(told, keepalive, "10.77.0.1:0");
     let peer = network.connect_to(address);
