@@ -15,16 +15,13 @@ use std::net::ToSocketAddrs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
-
 use crate::adapter::Adapter;
 use crate::error::Result;
 use crate::event::Event;
 use crate::machine::run::Run;
 use crate::machine::shared::{MachineShared, Stage};
 use crate::scheduler::interval::Interval;
-use crate::scheduler::time::ManualTime;
-use crate::scheduler::{Command, Work};
+use crate::scheduler::{Jobs, Work};
 use crate::server::control::Control;
 use crate::server::handle::ServerHandle;
 use crate::server::stdio::StdioServer;
@@ -178,7 +175,7 @@ impl Machine {
 
     /// Replaces the clock of the jobs by a clock that a test moves. Returns `None` if the machine has begun
     /// to run.
-    pub(crate) fn set_manual_time(&self) -> Option<(Arc<ManualTime>, Sender<Command>)> {
+    pub(crate) fn set_manual_time(&self) -> Option<Arc<Jobs>> {
         let prepared = self.shared.registry.lock().stage == Stage::Prepared;
         prepared.then(|| self.shared.scheduler.set_manual())
     }
