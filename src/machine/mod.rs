@@ -230,6 +230,12 @@ impl Machine {
         self.shared.servers().into_iter().map(ServerHandle::new).collect()
     }
 
+    /// Returns how many clients its servers may have at once, in total.
+    pub(crate) fn max_clients(&self) -> usize {
+        let limits = self.shared.servers().into_iter().map(|server| server.limits().total_clients());
+        limits.fold(0, usize::saturating_add)
+    }
+
     /// Returns the statistics of this machine and its servers.
     #[must_use]
     pub fn stats(&self) -> MachineStats {

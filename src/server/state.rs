@@ -82,7 +82,19 @@ enum StopStage {
 struct StopHooks {
     /// Dropping it disconnects `ServerState::stopped`.
     stopped: Option<Sender<()>>,
-    calls: Vec<Box<dyn FnOnce() + Send>>,
+    /// By number, in the order in which they were added.
+    calls: BTreeMap<u64, Box<dyn FnOnce() + Send>>,
+    next: u64,
+}
+
+impl StopStage {
+    /// Returns the hooks until the listeners close.
+    fn hooks(&mut self) -> Option<&mut StopHooks> {
+        match self {
+            StopStage::Serving(hooks) | StopStage::Requested(hooks) => Some(hooks),
+            StopStage::ListenersClosed => None,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -98,13 +110,14 @@ pub(crate) struct Counters {
 impl ServerState {
     pub(crate) fn new(id: ServerId, name: String, events: Events) -> Arc<ServerState> {
         let (sender, stopped) = bounded(0);
+        let hooks = StopHooks { stopped: Some(sender), ..StopHooks::default() };
         Arc::new(ServerState {
             id,
             name: Mutex::new(name),
             limits: Arc::default(),
             events,
             registry: Mutex::default(),
-            stop: Mutex::new(StopStage::Serving(StopHooks { stopped: Some(sender), calls: Vec::new() })),
+            stop: Mutex::new(StopStage::Serving(hooks)),
             stopped,
             suspended: AtomicBool::new(false),
             changed: Notify::default(),
@@ -210,13 +223,23 @@ impl ServerState {
         self.stopped.clone()
     }
 
-    /// Calls `hook` when the listeners close. If they have already closed, calls it at once.
-    pub(crate) fn on_stop(&self, hook: impl FnOnce() + Send + 'static) {
-        if let StopStage::Serving(hooks) | StopStage::Requested(hooks) = &mut *self.stop.lock() {
-            hooks.calls.push(Box::new(hook));
-            return;
+    /// Calls `hook` when the listeners close, and returns its number. If they have already closed, calls it at
+    /// once.
+    pub(crate) fn on_stop(&self, hook: impl FnOnce() + Send + 'static) -> Option<u64> {
+        if let Some(hooks) = self.stop.lock().hooks() {
+            hooks.next += 1;
+            hooks.calls.insert(hooks.next, Box::new(hook));
+            return Some(hooks.next);
         }
         call_hook(hook);
+        None
+    }
+
+    /// Removes the hook with this number, unless the listeners have already closed.
+    pub(crate) fn cancel_hook(&self, number: u64) {
+        let hook = self.stop.lock().hooks().and_then(|hooks| hooks.calls.remove(&number));
+        // The hook is user code, so it is dropped without the lock.
+        call_hook(move || drop(hook));
     }
 
     /// Asks the thread in `run` to stop this server. Never blocks. A second call does nothing.
@@ -252,7 +275,7 @@ impl ServerState {
         let stage = std::mem::replace(&mut *self.stop.lock(), StopStage::ListenersClosed);
         let StopStage::Requested(mut hooks) = stage else { return };
         drop(hooks.stopped.take());
-        for call in hooks.calls {
+        for call in hooks.calls.into_values() {
             call_hook(call);
         }
         self.changed.notify();
