@@ -21,7 +21,8 @@ use crate::event::Event;
 use crate::machine::run::Run;
 use crate::machine::shared::{MachineShared, Stage};
 use crate::scheduler::interval::Interval;
-use crate::scheduler::{Jobs, Work};
+use crate::scheduler::jobs::Jobs;
+use crate::scheduler::Work;
 use crate::server::control::Control;
 use crate::server::handle::ServerHandle;
 use crate::server::stdio::StdioServer;
@@ -151,6 +152,9 @@ impl Machine {
     /// that a slow job has missed are skipped. All intervals share one thread, so a slow job delays the
     /// others. If a job panics, the panic is logged and the job is cancelled.
     ///
+    /// This may be called from any thread and any callback. It returns at once, also while a job runs. A job
+    /// that is stopped leaves no memory behind.
+    ///
     /// If `period` is too large for the clock, the job never runs. If the machine has already stopped, this
     /// returns an interval that is already stopped.
     ///
@@ -169,6 +173,11 @@ impl Machine {
 
     /// Runs `job` once on the scheduler's thread, unless the returned interval is stopped before. The job
     /// runs `delay` from now, or `delay` after the machine starts if that is later.
+    ///
+    /// This may be called from any thread and any callback. It returns at once, also while a job runs. A
+    /// timeout that is stopped leaves no memory behind. If `delay` is too large for the clock, the job never
+    /// runs. If the machine has already stopped, this drops `job` and returns an interval that is already
+    /// stopped.
     pub fn prepare_timeout(&self, delay: Duration, job: impl FnOnce() + Send + 'static) -> Interval {
         self.shared.scheduler.add(Work::Once(delay, Some(Box::new(job))))
     }

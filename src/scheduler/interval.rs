@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::scheduler::Jobs;
+use crate::scheduler::jobs::Jobs;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A periodic job or a timeout on a machine.

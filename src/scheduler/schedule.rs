@@ -71,6 +71,11 @@ impl<T> Schedule<T> {
         self.entries.into_iter().map(|((_, id), entry)| (id, entry))
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.dues.is_empty()
+    }
+
     /// Returns when the first entry is due. Returns `None` if there is none, or if it is never due.
     pub(crate) fn next(&self) -> Option<Instant> {
         match self.entries.first_key_value() {

@@ -99,7 +99,8 @@ pub(super) fn install(installed: &mut Installed) -> Result<(), Error> {
 /// Catches SIGINT with `ctrlc`, which never replaces a handler of the program.
 fn catch_interrupt(installed: &mut Installed) -> Result<(), Error> {
     let handler = || arrived(SIGINT);
-    let set = if installed.ctrlc_failed { ctrlc::set_handler(handler) } else { ctrlc::try_set_handler(handler) };
+    let set =
+        if installed.ctrlc_failed { ctrlc::set_handler(handler) } else { ctrlc::try_set_handler(handler) };
     installed.ctrlc_failed = matches!(set, Err(ctrlc::Error::System(_)));
     set.map_err(ctrlc_error)?;
     installed.caught.push(SIGINT);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::machine::Machine;
-use crate::scheduler::Jobs;
+use crate::scheduler::jobs::Jobs;
 
 /// A clock for the intervals and timeouts of a machine, which only the test moves. A clone is the same clock.
 ///
