@@ -442,7 +442,7 @@ fn child_adds_and_cancels_timers() {
             for _ in 0..threads {
                 scope.spawn(|| {
                     for _ in 0..300_000 / threads {
-                        let captured = [0_u8; 256];
+                        let captured = vec![0_u8; 256];
                         machine.prepare_timeout(Duration::from_secs(30), move || drop(captured)).stop();
                     }
                 });
