@@ -141,7 +141,9 @@ fn child_forks_and_goes_on() {
         let mut is_child = false;
         let ended = Backport::run(|machine| {
             match daemon().working_directory(".").execute() {
-                Outcome::Parent(parent) => drop(parent?),
+                Outcome::Parent(parent) => {
+                    parent?;
+                }
                 Outcome::Child(child) => {
                     child?;
                     is_child = true;
