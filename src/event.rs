@@ -13,7 +13,7 @@
 //! | `ServerFailed` | an acceptor whose listener is unusable, a stdio server whose conversation has failed | the failure becomes the error of `run`, and the server's listeners close |
 //! | `ListenersClosed` | the last listener of a server | the server's clients are closed, unless it drains |
 //! | `ServerEnded` | the last thread or client of a server | the server is removed from the machine; the end of the last server stops the machine |
-//! | `JobEnded` | the scheduler: an interval was stopped or has panicked, a timeout has run | the end of the last job stops a machine that never had a server |
+//! | `JobEnded` | the thread that ends the last interval or timeout; at most one is on its way | the end of the last job stops a machine that never had a server |
 //! | `ThreadsEnded` | the last thread of a machine that starts no more threads | `run` returns |
 //!
 //! A call that repeats an earlier one sends no event: `Drain`, `Stop` and `StopNow` are sent at most once for a

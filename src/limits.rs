@@ -2,7 +2,7 @@
 //!
 //! The server's state, its handles and its clients share one value of this type.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// The limits of one server.
@@ -13,6 +13,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Limits {
     max_clients: AtomicUsize,
+    /// `true` if the limits come from a builder. Other servers have at most one client.
+    of_builder: AtomicBool,
     max_backlog: AtomicUsize,
     /// In microseconds. [`NONE`] means no timeout.
     idle_timeout: AtomicU64,
@@ -29,6 +31,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             max_clients: AtomicUsize::new(1_024),
+            of_builder: AtomicBool::new(false),
             max_backlog: AtomicUsize::new(1024 * 1024),
             idle_timeout: AtomicU64::new(NONE),
             write_timeout: AtomicU64::new(micros(Duration::from_secs(30))),
@@ -40,6 +43,7 @@ impl Default for Limits {
 impl Limits {
     /// Copies all limits of a builder.
     pub(crate) fn take(&self, other: &Limits) {
+        self.of_builder.store(true, Ordering::Relaxed);
         self.set_max_clients(other.max_clients());
         self.set_max_backlog(other.max_backlog());
         self.set_idle_timeout(other.idle_timeout());
@@ -49,6 +53,16 @@ impl Limits {
 
     pub(crate) fn max_clients(&self) -> usize {
         self.max_clients.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many clients the server can have at once. It is one for a server without a limit, for
+    /// example a stdio server.
+    pub(crate) fn total_clients(&self) -> usize {
+        if self.of_builder.load(Ordering::Relaxed) {
+            self.max_clients()
+        } else {
+            1
+        }
     }
 
     /// Sets how many clients are served at once. Zero counts as one.

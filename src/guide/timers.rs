@@ -26,6 +26,18 @@
 //!   thread.
 //! - A job that panics is logged and cancelled. The other jobs continue.
 //! - A stop cancels all jobs.
+//! - A job that is due runs at once, also while many threads prepare and stop other jobs.
+//!
+//! # A timeout for each message
+//!
+//! A job that is stopped leaves nothing behind. Therefore a program may stop a timeout and prepare a new one for
+//! each message, for example to notice a client that is silent for too long. Both take about a microsecond, also
+//! among many jobs, and neither waits for a job that is running.
+//!
+//! [`Interval::stop`](crate::Interval::stop) drops the function of the job, and the values that the function has
+//! captured, on the calling thread. If the job is running, the scheduler's thread drops them after the run. Do not
+//! stop a job while you hold a lock that such a drop needs.
+//!
 //!
 //! In a test, [`testing::Clock`](crate::testing::Clock) replaces the clock, so the test does not wait.
 //!

@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::mem;
 use std::process;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
@@ -47,17 +47,39 @@ impl Entry {
 
 /// The queue and the thread for the logger. A process has one, because it has one logger.
 ///
-/// The locks are from `std`. `parking_lot` has a list of waiting threads, which a forked process would
-/// inherit. A program may prepare its machine first and then fork to become a daemon.
+/// A program may prepare its machine first and then fork to become a daemon. The forked process has none of the
+/// threads of its parent, and a lock that one of them held at the fork is held forever. Therefore each process
+/// has its own queue. The locks are from `std`, because the list of waiting threads in `parking_lot` is shared
+/// by all locks.
 pub(crate) struct LogThread {
-    state: Mutex<LogState>,
-    /// Signalled after each change. The thread waits here for a record, and a flush waits here for the
-    /// thread.
-    changed: Condvar,
+    queue: Queue,
     /// Calls the logger. It is called without the lock, inside `catch_panic`.
     sink: Box<dyn Fn(&Entry) + Send + Sync>,
     /// How long the thread waits for a record before it ends.
     idle: Duration,
+}
+
+/// The queue of one process. Forked processes leave it alone. It may contain records that the parent logs.
+struct Queue {
+    process: u32,
+    state: Mutex<LogState>,
+    /// Signalled after each change. The thread waits here for a record, and a flush waits here for the
+    /// thread.
+    changed: Condvar,
+    /// The queue of a process that was forked from this one. Set by that process, in its own memory.
+    forked: OnceLock<Box<Queue>>,
+}
+
+impl Queue {
+    fn new() -> Queue {
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        Queue { process: process::id(), state, changed, forked: OnceLock::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LogState> {
+        // No code that holds this lock panics.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Written by every thread that logs or flushes, and by the log thread.
@@ -74,8 +96,6 @@ struct LogState {
     done: u64,
     /// Whether a thread calls the logger: the log thread, or a thread that could not start it.
     active: bool,
-    /// The process of that thread.
-    process: u32,
     /// Whether the log thread must end as soon as the queue is empty.
     end_when_empty: bool,
 }
@@ -83,7 +103,7 @@ struct LogState {
 impl LogThread {
     pub(crate) fn new(sink: impl Fn(&Entry) + Send + Sync + 'static) -> LogThread {
         let (sink, idle) = (Box::new(sink), Duration::from_secs(1));
-        LogThread { state: Mutex::default(), changed: Condvar::new(), sink, idle }
+        LogThread { queue: Queue::new(), sink, idle }
     }
 
     /// Puts a record into the queue. If the logger itself causes a record, that record is dropped, because
@@ -92,18 +112,19 @@ impl LogThread {
         if IN_LOGGER.get() {
             return;
         }
-        let mut state = self.lock();
+        let queue = self.queue();
+        let mut state = queue.lock();
         state.put(entry);
         let active = mem::replace(&mut state.active, true);
         drop(state);
         if active {
-            self.changed.notify_all();
+            queue.changed.notify_all();
             return;
         }
         // The thread is never joined, because the logger's thread-local destructors may block at its end.
         let thread = Builder::new().name("backport-log".to_owned());
-        if thread.spawn(|| self.run(self.lock(), self.idle)).is_err() {
-            self.run(self.lock(), Duration::ZERO);
+        if thread.spawn(|| self.run(queue, self.idle)).is_err() {
+            self.run(queue, Duration::ZERO);
             IN_LOGGER.set(false);
         }
     }
@@ -115,36 +136,38 @@ impl LogThread {
             return;
         }
         let end = Instant::now() + limit;
-        let mut state = self.lock();
+        let queue = self.queue();
+        let mut state = queue.lock();
         let last = state.done + state.unfinished();
         state.end_when_empty = state.active;
-        self.changed.notify_all();
+        queue.changed.notify_all();
         while state.active && (state.done < last || state.unfinished() == 0) {
             let deadline = state.in_call.map_or(end, |start| end.min(start + STUCK));
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = queue.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// Passes records to the logger until no record has come for `idle`.
-    fn run<'a>(&'a self, mut state: MutexGuard<'a, LogState>, idle: Duration) {
+    fn run(&self, queue: &Queue, idle: Duration) {
         IN_LOGGER.set(true);
+        let mut state = queue.lock();
         loop {
             while let Some(entry) = state.take() {
                 state.in_call = Some(Instant::now());
                 drop(state);
                 // The panic hook has already printed the message of a panic.
                 drop(catch_panic(|| (self.sink)(&entry)));
-                state = self.lock();
+                state = queue.lock();
                 state.in_call = None;
                 state.done += 1;
-                self.changed.notify_all();
+                queue.changed.notify_all();
             }
             let waits = |state: &mut LogState| state.unfinished() == 0 && !state.end_when_empty;
-            let woken = self.changed.wait_timeout_while(state, idle, waits);
+            let woken = queue.changed.wait_timeout_while(state, idle, waits);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
             if state.unfinished() == 0 {
                 break;
@@ -154,19 +177,16 @@ impl LogThread {
         state.entries = VecDeque::new();
         (state.active, state.end_when_empty) = (false, false);
         drop(state);
-        self.changed.notify_all();
+        queue.changed.notify_all();
     }
 
-    /// Locks the state. In a forked process, the state is first replaced by a new one. The forked process has
-    /// none of its parent's threads, and the parent logs the records that are in the queue.
-    fn lock(&self) -> MutexGuard<'_, LogState> {
-        // No code that holds this lock panics.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let process = process::id();
-        if state.process != process {
-            *state = LogState { process, ..LogState::default() };
+    /// Returns the queue of this process.
+    fn queue(&self) -> &Queue {
+        let (mut queue, process) = (&self.queue, process::id());
+        while queue.process != process {
+            queue = queue.forked.get_or_init(|| Box::new(Queue::new()));
         }
-        state
+        queue
     }
 }
 
@@ -261,7 +281,7 @@ mod tests {
             log_thread.flush(LONG);
             let expected: Vec<_> = (0..100).map(|number| format!("{round} {number}")).collect();
             assert_eq!(said.try_iter().collect::<Vec<_>>(), expected);
-            assert!(!log_thread.lock().active);
+            assert!(!log_thread.queue().lock().active);
         }
     }
 
@@ -285,6 +305,6 @@ mod tests {
         }
         // The logger is no longer stuck.
         log_thread.flush(LONG);
-        assert!(!log_thread.lock().active);
+        assert!(!log_thread.queue().lock().active);
     }
 }

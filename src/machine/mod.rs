@@ -15,15 +15,13 @@ use std::net::ToSocketAddrs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
-
 use crate::adapter::Adapter;
 use crate::error::Result;
 use crate::machine::run::Run;
 use crate::machine::shared::{MachineShared, Stage};
 use crate::scheduler::interval::Interval;
-use crate::scheduler::time::ManualTime;
-use crate::scheduler::{Command, Work};
+use crate::scheduler::jobs::Jobs;
+use crate::scheduler::Work;
 use crate::server::control::Control;
 use crate::server::handle::ServerHandle;
 use crate::server::stdio::StdioServer;
@@ -154,6 +152,9 @@ impl Machine {
     /// that a slow job has missed are skipped. All intervals share one thread, so a slow job delays the
     /// others. If a job panics, the panic is logged and the job is cancelled.
     ///
+    /// This may be called from any thread and any callback. It returns at once, also while a job runs. A job
+    /// that is stopped leaves no memory behind.
+    ///
     /// If `period` is too large for the clock, the job never runs. If the machine has already stopped, this
     /// returns an interval that is already stopped.
     ///
@@ -172,13 +173,18 @@ impl Machine {
 
     /// Runs `job` once on the scheduler's thread, unless the returned interval is stopped before. The job
     /// runs `delay` from now, or `delay` after the machine starts if that is later.
+    ///
+    /// This may be called from any thread and any callback. It returns at once, also while a job runs. A
+    /// timeout that is stopped leaves no memory behind. If `delay` is too large for the clock, the job never
+    /// runs. If the machine has already stopped, this drops `job` and returns an interval that is already
+    /// stopped.
     pub fn prepare_timeout(&self, delay: Duration, job: impl FnOnce() + Send + 'static) -> Interval {
         self.shared.scheduler.add(Work::Once(delay, Some(Box::new(job))))
     }
 
     /// Replaces the clock of the jobs by a clock that a test moves. Returns `None` if the machine has begun
     /// to run.
-    pub(crate) fn set_manual_time(&self) -> Option<(Arc<ManualTime>, Sender<Command>)> {
+    pub(crate) fn set_manual_time(&self) -> Option<Arc<Jobs>> {
         let prepared = self.shared.registry.lock().stage == Stage::Prepared;
         prepared.then(|| self.shared.scheduler.set_manual())
     }
@@ -239,6 +245,12 @@ impl Machine {
     #[must_use]
     pub fn servers(&self) -> Vec<ServerHandle> {
         self.shared.servers().into_iter().map(ServerHandle::new).collect()
+    }
+
+    /// Returns how many clients its servers may have at once, in total.
+    pub(crate) fn max_clients(&self) -> usize {
+        let limits = self.shared.servers().into_iter().map(|server| server.limits().total_clients());
+        limits.fold(0, usize::saturating_add)
     }
 
     /// Returns the statistics of this machine and its servers.

@@ -290,8 +290,8 @@ impl ControlThread<'_> {
                 server.close_listeners();
                 info!("server {} has ended", Escaped(server.name()));
             }
-            // `serve` counts the jobs itself.
-            Event::JobEnded => {}
+            // `serve` counts the jobs itself, after this.
+            Event::JobEnded => self.shared.scheduler.job_ended_received(),
             Event::ThreadsEnded => self.threads_ended = true,
         }
     }

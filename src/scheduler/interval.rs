@@ -1,15 +1,12 @@
 //! [`Interval`]: the handle of a periodic job or a timeout.
 //!
-//! The user's clones and the scheduler's entry share its state, which is freed when the last of them is
-//! dropped.
+//! The user's clones and the scheduler's job share its state, which is freed when the last of them is dropped.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
-
-use crate::scheduler::Command;
+use crate::scheduler::jobs::Jobs;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A periodic job or a timeout on a machine.
 ///
@@ -27,25 +24,31 @@ struct IntervalShared {
     stopped: AtomicBool,
     /// Increased only by the scheduler's thread. Read by any thread.
     ticks: AtomicU64,
-    /// Wakes the scheduler's thread, so that it drops the job after a stop.
-    commands: Sender<Command>,
+    /// The jobs of the machine, from which `stop` removes this one. They are empty after the machine has
+    /// stopped.
+    jobs: Arc<Jobs>,
 }
 
 impl Interval {
-    pub(crate) fn new(id: u64, commands: Sender<Command>) -> Interval {
-        let shared =
-            IntervalShared { id, stopped: AtomicBool::new(false), ticks: AtomicU64::new(0), commands };
+    pub(super) fn new(id: u64, jobs: Arc<Jobs>) -> Interval {
+        let shared = IntervalShared { id, stopped: AtomicBool::new(false), ticks: AtomicU64::new(0), jobs };
         Interval { shared: Arc::new(shared) }
     }
 
-    /// Cancels the job. Returns at once. A second call does nothing.
+    /// Cancels the job. Returns at once, also while another job runs. A second call does nothing.
     ///
     /// It may be called from any thread, and from the job itself. A run that has begun finishes, and no
     /// further run begins.
+    ///
+    /// If the job is not running, its function is dropped in this call, on the calling thread, together with
+    /// the values that the function has captured. A panic of such a drop is logged and does not reach the
+    /// caller. Do not call this while you hold a lock that the drop of a captured value needs. If the job is
+    /// running, its function is dropped after the run, on the scheduler's thread.
+    ///
+    /// A stopped job leaves nothing behind. Therefore a program may prepare and stop a timeout for each message.
     pub fn stop(&self) {
         if !self.mark_stopped() {
-            // This fails after the machine has stopped.
-            drop(self.shared.commands.send(Command::Cancel(self.shared.id)));
+            self.shared.jobs.cancel(self.shared.id);
         }
     }
 

@@ -1,15 +1,17 @@
 //! [`Schedule`]: entries in the order in which they are due.
 //!
-//! The scheduler's thread owns it. The time is passed in, so tests need not wait.
+//! It is part of the scheduler's state, under the scheduler's lock. Adding and removing an entry take
+//! logarithmic time. A removed entry leaves no memory behind, because the nodes of both trees are freed. The
+//! time is passed in, so tests need not wait.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Entries in the order in which they are due. Entries that are due at the same time are ordered by number.
 pub(crate) struct Schedule<T> {
     entries: BTreeMap<(Due, u64), T>,
     /// When each entry is due. With this, an entry is found by its number.
-    dues: HashMap<u64, Due>,
+    dues: BTreeMap<u64, Due>,
 }
 
 /// When an entry is due. If the clock cannot express that time, the entry is never due.
@@ -39,7 +41,7 @@ impl Due {
 
 impl<T> Schedule<T> {
     pub(crate) fn new() -> Schedule<T> {
-        Schedule { entries: BTreeMap::new(), dues: HashMap::new() }
+        Schedule { entries: BTreeMap::new(), dues: BTreeMap::new() }
     }
 
     /// Adds an entry. No other entry has the same number.
@@ -59,18 +61,19 @@ impl<T> Schedule<T> {
         if self.next().is_none_or(|due| due > now) {
             return None;
         }
-        self.pop_first()
-    }
-
-    /// Takes the first entry, even if it is not due.
-    pub(crate) fn pop_any(&mut self) -> Option<T> {
-        self.pop_first().map(|(_, _, entry)| entry)
-    }
-
-    fn pop_first(&mut self) -> Option<(Due, u64, T)> {
         let ((due, id), entry) = self.entries.pop_first()?;
         self.dues.remove(&id);
         Some((due, id, entry))
+    }
+
+    /// Returns all entries with their numbers, in the order in which they are due.
+    pub(crate) fn into_entries(self) -> impl Iterator<Item = (u64, T)> {
+        self.entries.into_iter().map(|((_, id), entry)| (id, entry))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.dues.is_empty()
     }
 
     /// Returns when the first entry is due. Returns `None` if there is none, or if it is never due.
@@ -144,13 +147,12 @@ mod tests {
             schedule.insert(Due::At(start), id, id);
         }
         assert_eq!(schedule.pop_due(start).map(|(_, id, _)| id), Some(1));
-        assert_eq!(schedule.pop_any(), Some(2));
-        assert_eq!((schedule.remove(1), schedule.remove(2), schedule.remove(3)), (None, None, Some(3)));
+        assert_eq!((schedule.remove(1), schedule.remove(3)), (None, Some(3)));
         assert_eq!(schedule.remove(3), None);
         // A periodic job is added again with the same number.
         schedule.insert(Due::At(start + MS), 1, 1);
         assert_eq!(schedule.remove(1), Some(1));
-        assert!(schedule.pop_any().is_none() && schedule.dues.is_empty());
+        assert_eq!(schedule.into_entries().collect::<Vec<_>>(), [(2, 2)]);
     }
 
     /// The newest entry is removed first. A search that begins with the oldest entry would visit all entries.

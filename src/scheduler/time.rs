@@ -1,54 +1,30 @@
 //! The clock of the scheduler, which is the system's clock or a manual clock that a test moves.
 //!
-//! The scheduler's thread owns [`Time`]. A test shares [`ManualTime`] with that thread, and moves it with
-//! commands.
+//! It is part of the scheduler's state, under the scheduler's lock.
 
-use std::sync::{Arc, OnceLock};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
-use parking_lot::Mutex;
+use crossbeam_channel::Sender;
 
-use crate::scheduler::Command;
+use crate::scheduler::schedule::Due;
 
-/// A time that a test moves.
-///
-/// The time moves in the order of the scheduler's commands. Therefore every job that was added before a move
-/// is known to it.
-pub(crate) struct ManualTime {
-    /// Written by the scheduler's thread, read by all threads.
-    now: Mutex<Instant>,
-    /// The scheduler's thread. Set by that thread when it starts, read by threads that move the time.
-    thread: OnceLock<ThreadId>,
+/// The clock of one scheduler.
+pub(super) struct Time {
+    source: Source,
+    /// The scheduler's thread. Set when that thread starts, which starts the clock.
+    thread: Option<ThreadId>,
 }
 
-impl ManualTime {
-    pub(super) fn new() -> ManualTime {
-        ManualTime { now: Mutex::new(Instant::now()), thread: OnceLock::new() }
-    }
-
-    /// Returns the current time.
-    pub(crate) fn now(&self) -> Instant {
-        *self.now.lock()
-    }
-
-    /// Returns `true` on the scheduler's thread, which cannot wait for itself.
-    pub(crate) fn is_scheduler_thread(&self) -> bool {
-        self.thread.get() == Some(&thread::current().id())
-    }
-}
-
-/// The clock that the scheduler's thread uses.
-pub(super) enum Time {
-    /// The system's clock, with the time at which the scheduler's thread started.
-    Real(Instant),
+enum Source {
+    /// The system's clock.
+    Real,
     Manual(ManualClock),
 }
 
-/// A manual time, and the time to which it moves.
-pub(super) struct ManualClock {
-    time: Arc<ManualTime>,
+/// A time that a test moves.
+struct ManualClock {
+    now: Instant,
     /// The time to move to. Jobs that are due by then run first.
     target: Instant,
     /// Dropped when the time has reached the target. This wakes the threads that wait for that.
@@ -56,83 +32,91 @@ pub(super) struct ManualClock {
 }
 
 impl Time {
-    /// Starts the clock, on the scheduler's thread.
-    pub(super) fn start(manual: Option<&Arc<ManualTime>>) -> Time {
-        match manual {
-            None => Time::Real(Instant::now()),
-            Some(time) => {
-                time.thread.get_or_init(|| thread::current().id());
-                let target = time.now();
-                Time::Manual(ManualClock { time: Arc::clone(time), target, waiting: Vec::new() })
-            }
+    pub(super) fn new() -> Time {
+        Time { source: Source::Real, thread: None }
+    }
+
+    /// Replaces the system's clock, unless that was done before.
+    pub(super) fn set_manual(&mut self) {
+        if let Source::Real = self.source {
+            let now = Instant::now();
+            self.source = Source::Manual(ManualClock { now, target: now, waiting: Vec::new() });
         }
     }
 
-    /// Returns the current time.
+    /// Starts the clock, on the scheduler's thread. Returns the time at which the delays of earlier jobs begin.
+    pub(super) fn start(&mut self) -> Instant {
+        self.thread = Some(thread::current().id());
+        self.now()
+    }
+
+    /// Returns `true` on the scheduler's thread.
+    pub(super) fn is_own_thread(&self) -> bool {
+        self.thread == Some(thread::current().id())
+    }
+
+    /// Returns the current time. While a job runs, a manual time is the time at which the job was due.
     pub(super) fn now(&self) -> Instant {
-        match self {
-            Time::Real(_) => Instant::now(),
-            Time::Manual(manual) => manual.time.now(),
+        match &self.source {
+            Source::Real => Instant::now(),
+            Source::Manual(manual) => manual.now,
         }
     }
 
-    /// Returns the time at which the delay of a job begins, if the job was added at `added`.
-    ///
-    /// With the system's clock, no delay begins before the machine has started.
-    pub(super) fn start_of_delay(&self, added: Instant) -> Instant {
-        match self {
-            Time::Real(started) => added.max(*started),
-            Time::Manual(manual) => manual.time.now(),
-        }
-    }
-
-    /// Waits for a command. Returns `None` at the time `due`, when the next job is due.
-    pub(super) fn wait(&mut self, due: Option<Instant>, commands: &Receiver<Command>) -> Option<Command> {
-        match (self, due) {
-            // Without this check, commands that keep coming would delay a job that is due.
-            (Time::Real(_), Some(due)) if due <= Instant::now() => None,
-            (Time::Real(_), Some(due)) => commands.recv_deadline(due).ok(),
-            (Time::Real(_), None) => commands.recv().ok(),
-            // Commands come first, because the last job may have added a job that is due sooner.
-            (Time::Manual(manual), due) => commands.try_recv().ok().or_else(|| {
-                if due.is_some_and(|due| due <= manual.target) {
-                    return None;
-                }
-                manual.reach_target();
-                commands.recv().ok()
-            }),
-        }
+    /// Returns the time at which the delay of a new job begins. Returns `None` before the clock has started,
+    /// because no delay begins before the machine runs.
+    pub(super) fn start_of_delay(&self) -> Option<Instant> {
+        self.thread.map(|_| self.now())
     }
 
     /// Returns the time up to which jobs are due.
     pub(super) fn target(&self) -> Instant {
-        match self {
-            Time::Real(_) => Instant::now(),
-            Time::Manual(manual) => manual.target,
+        match &self.source {
+            Source::Real => Instant::now(),
+            Source::Manual(manual) => manual.target,
+        }
+    }
+
+    /// Returns the time at which the thread must wake if the next job is due at `next`. A manual clock never
+    /// wakes it by itself.
+    pub(super) fn wake_up(&self, next: Option<Instant>) -> Option<Instant> {
+        match &self.source {
+            Source::Real => next,
+            Source::Manual(_) => None,
         }
     }
 
     /// Sets a manual time to `due`. The time stays there while the job that is due then runs.
-    pub(super) fn set_now(&self, due: Instant) {
-        if let Time::Manual(manual) = self {
-            *manual.time.now.lock() = due;
+    pub(super) fn set_now(&mut self, due: Due) {
+        if let (Source::Manual(manual), Due::At(due)) = (&mut self.source, due) {
+            manual.now = due;
         }
     }
 
     /// Starts to move a manual time forward by `by`. `done` is dropped when the time has reached the target.
     pub(super) fn advance(&mut self, by: Duration, done: Sender<()>) {
-        if let Time::Manual(manual) = self {
+        if let Source::Manual(manual) = &mut self.source {
             // The thread that moves the time has checked the range of the clock.
             manual.target = manual.target.checked_add(by).unwrap_or(manual.target);
             manual.waiting.push(done);
         }
     }
-}
 
-impl ManualClock {
-    /// Sets the time to the target, and wakes the threads that wait for that.
-    fn reach_target(&mut self) {
-        *self.time.now.lock() = self.target;
-        self.waiting.clear();
+    /// Sets a manual time to its target. Returns the senders to drop without the lock.
+    #[must_use]
+    pub(super) fn reach_target(&mut self) -> Vec<Sender<()>> {
+        if let Source::Manual(manual) = &mut self.source {
+            manual.now = manual.target;
+        }
+        self.take_waiting()
+    }
+
+    /// Takes the senders of the threads that wait for a manual time.
+    #[must_use]
+    pub(super) fn take_waiting(&mut self) -> Vec<Sender<()>> {
+        match &mut self.source {
+            Source::Real => Vec::new(),
+            Source::Manual(manual) => std::mem::take(&mut manual.waiting),
+        }
     }
 }

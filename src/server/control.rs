@@ -1,8 +1,9 @@
-//! [`Control`]: the functions of the machine that a server may use.
+//! [`Control`]: the functions of the machine that a server may use. [`StopHook`]: a function that can be taken
+//! back.
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crossbeam_channel::Receiver;
 
@@ -84,9 +85,13 @@ impl Control {
     ///
     /// Use it to wake a thread of the server, for example by shutting down the socket in which the thread
     /// blocks. `f` runs on the thread that is in [`Machine::run`](crate::Machine::run), and must not block. If the
-    /// machine never runs, `f` runs on the thread that stops or drops it.
-    pub fn on_stop(&self, f: impl FnOnce() + Send + 'static) {
-        self.state.on_stop(f);
+    /// machine never runs, `f` runs on the thread that stops or drops it. A panic of `f` is logged.
+    ///
+    /// [`StopHook::cancel`] takes `f` back, for example when the thread ends by itself. If the returned value is
+    /// dropped, `f` stays.
+    pub fn on_stop(&self, f: impl FnOnce() + Send + 'static) -> StopHook {
+        let number = self.state.on_stop(f);
+        StopHook { number, server: Arc::downgrade(&self.state) }
     }
 
     /// Asks this server to stop, like [`ServerHandle::stop`]. Returns at once.
@@ -111,6 +116,31 @@ impl Control {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
+    }
+}
+
+/// A function that [`Control::on_stop`] has registered. Dropping this value leaves the function registered.
+pub struct StopHook {
+    /// `None` if the function was called at once.
+    number: Option<u64>,
+    server: Weak<ServerState>,
+}
+
+impl StopHook {
+    /// Takes the function back and drops it on this thread. Does not block, and leaves no memory behind.
+    ///
+    /// If the stop has already begun, the function may have run, or it may be running now. Then this does
+    /// nothing.
+    pub fn cancel(self) {
+        if let (Some(number), Some(server)) = (self.number, self.server.upgrade()) {
+            server.cancel_hook(number);
+        }
+    }
+}
+
+impl fmt::Debug for StopHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StopHook").finish_non_exhaustive()
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) mod permit;
 pub(crate) mod session;
 pub(crate) mod state;
 pub(crate) mod stdio;
+mod stop_stage;
 pub(crate) mod tcp;
 pub(crate) mod upgrade;
 

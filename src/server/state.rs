@@ -16,9 +16,8 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{bounded, Receiver, Sender};
+use crossbeam_channel::{bounded, Receiver};
 
-use crate::catch_panic::catch_panic;
 use crate::client::id::ClientId;
 use crate::client::Client;
 use crate::closing::Closing;
@@ -27,6 +26,7 @@ use crate::limits::Limits;
 use crate::logging::{error, info, warn, Escaped, Limiter};
 use crate::server::counters::Counters;
 use crate::server::notify::Notify;
+use crate::server::stop_stage::{call_hook, StopStage};
 use crate::stats::ServerStats;
 use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::sync::Mutex;
@@ -85,22 +85,6 @@ pub(super) struct ClientRegistry {
     pub(super) bytes_out: u64,
 }
 
-/// The stage of a server's stop. Written under the lock by the thread that asks for the stop, and by the
-/// thread that closes the listeners.
-enum StopStage {
-    Serving(StopHooks),
-    /// A stop was asked for, and the event was sent.
-    Requested(StopHooks),
-    ListenersClosed,
-}
-
-#[derive(Default)]
-struct StopHooks {
-    /// Dropping it disconnects `ServerState::stopped`.
-    stopped: Option<Sender<()>>,
-    calls: Vec<Box<dyn FnOnce() + Send>>,
-}
-
 impl ServerState {
     pub(crate) fn new(id: ServerId, name: String, events: Events) -> Arc<ServerState> {
         let (sender, stopped) = bounded(0);
@@ -110,7 +94,7 @@ impl ServerState {
             limits: Arc::default(),
             events,
             registry: Mutex::default(),
-            stop: Mutex::new(StopStage::Serving(StopHooks { stopped: Some(sender), calls: Vec::new() })),
+            stop: Mutex::new(StopStage::new(sender)),
             asked: AtomicU8::new(NOTHING),
             stopped,
             suspended: AtomicBool::new(false),
@@ -229,13 +213,23 @@ impl ServerState {
         self.stopped.clone()
     }
 
-    /// Calls `hook` when the listeners close. If they have already closed, calls it at once.
-    pub(crate) fn on_stop(&self, hook: impl FnOnce() + Send + 'static) {
-        if let StopStage::Serving(hooks) | StopStage::Requested(hooks) = &mut *self.stop.lock() {
-            hooks.calls.push(Box::new(hook));
-            return;
+    /// Calls `hook` when the listeners close, and returns its number. If they have already closed, calls it at
+    /// once.
+    pub(crate) fn on_stop(&self, hook: impl FnOnce() + Send + 'static) -> Option<u64> {
+        if let Some(hooks) = self.stop.lock().hooks() {
+            hooks.next += 1;
+            hooks.calls.insert(hooks.next, Box::new(hook));
+            return Some(hooks.next);
         }
         call_hook(hook);
+        None
+    }
+
+    /// Removes the hook with this number, unless the listeners have already closed.
+    pub(crate) fn cancel_hook(&self, number: u64) {
+        let hook = self.stop.lock().hooks().and_then(|hooks| hooks.calls.remove(&number));
+        // The hook is user code, so it is dropped without the lock.
+        call_hook(move || drop(hook));
     }
 
     /// Asks the thread in `run` to stop this server. Never blocks. A second call does nothing.
@@ -329,7 +323,7 @@ impl ServerState {
         let stage = std::mem::replace(&mut *self.stop.lock(), StopStage::ListenersClosed);
         let StopStage::Requested(mut hooks) = stage else { return };
         drop(hooks.stopped.take());
-        for call in hooks.calls {
+        for call in hooks.calls.into_values() {
             call_hook(call);
         }
         self.changed.notify();
@@ -387,11 +381,5 @@ impl ClientRegistry {
 impl fmt::Debug for ServerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerState").field("name", &self.name()).finish_non_exhaustive()
-    }
-}
-
-fn call_hook(hook: impl FnOnce()) {
-    if let Err(message) = catch_panic(hook) {
-        error!("a panic in a function of Control::on_stop: {}", Escaped(message));
     }
 }

@@ -21,6 +21,7 @@ mod machine;
 mod pool;
 pub(crate) mod reactor;
 mod readiness;
+mod scheduler;
 mod server;
 pub(crate) mod sync;
 mod threads;

@@ -38,6 +38,12 @@ pub(crate) struct MutexGuard<'a, T> {
     guard: Option<sync::MutexGuard<'a, T>>,
 }
 
+impl<T> MutexGuard<'_, T> {
+    pub(crate) fn unlock_fair(guard: Self) {
+        drop(guard);
+    }
+}
+
 impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
 

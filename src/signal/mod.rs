@@ -1,8 +1,9 @@
 //! Signals. The first signal stops the machine of `Backport::run` gracefully, and a second signal ends the
 //! process.
 //!
-//! Each signal handler has a thread. Handlers cannot be removed safely, so these threads run until the
-//! process ends. If no machine runs, a signal has its default effect.
+//! The signal handlers have a thread. Handlers cannot be removed safely, so the thread runs until the process
+//! ends. If no machine runs, a signal has its default effect. If the setup of a machine forks the process, the
+//! thread is started again in the forked process.
 //!
 //! Signals often come in bursts. The rest of a burst may arrive after `run` has returned, when the program is
 //! about to exit with its own status. In that case, the default effect is delayed until the burst is over.
@@ -61,6 +62,8 @@ pub(crate) fn watch(stop: impl Fn() + Send + Sync + 'static) -> Result<Watching,
         return Err(Error::AlreadyRunning);
     }
     platform::install(&mut watched.installed)?;
+    // The marks of an earlier run are of no interest.
+    drop(watched.installed.take_unseen());
     watched.stop = Some(Arc::new(stop));
     watched.last = None;
     Ok(Watching(()))
@@ -73,11 +76,47 @@ impl Watching {
     }
 }
 
+impl Watching {
+    /// Watches the signals of this process if it was forked from the process that called [`watch`]. The
+    /// handlers have survived the fork, but their threads have not. Reacts to the signals that have come since
+    /// the fork. If the process was not forked, does nothing.
+    pub(crate) fn follow_fork(&self) -> Result<(), Error> {
+        let mut watched = WATCHED.lock();
+        if !watched.installed.is_forked() {
+            return Ok(());
+        }
+        let stopped = watched.forget_thread();
+        platform::install(&mut watched.installed)?;
+        let unseen = watched.installed.take_unseen();
+        drop(watched);
+        if stopped {
+            // The thread that calls it may exist only in the parent.
+            stop_watched();
+        }
+        unseen.into_iter().for_each(arrived);
+        Ok(())
+    }
+}
+
+impl Watched {
+    /// Forgets the thread that calls `stop`, which is a thread of another process. Joining it would never
+    /// return. Returns `true` if there was one.
+    fn forget_thread(&mut self) -> bool {
+        let thread = self.stopping.take();
+        let found = thread.is_some();
+        std::mem::forget(thread);
+        found
+    }
+}
+
 impl Drop for Watching {
     /// Waits until `stop` has returned. Until then, a second signal still ends the process.
     fn drop(&mut self) {
         loop {
             let mut watched = WATCHED.lock();
+            if watched.installed.is_forked() {
+                watched.forget_thread();
+            }
             let Some(stopping) = watched.stopping.take() else {
                 let stop = watched.stop.take();
                 drop(watched);
@@ -117,6 +156,7 @@ fn rest_of_burst(last: Option<Instant>, now: Instant) -> Duration {
 /// Reacts to a signal, on the thread of the signal's handler.
 fn arrived(signal: i32) {
     let mut watched = WATCHED.lock();
+    watched.installed.mark_seen(signal);
     if watched.stop.is_none() {
         let rest = rest_of_burst(watched.last, Instant::now());
         drop(watched);

@@ -11,6 +11,18 @@ pub(super) struct Installed(bool);
 
 impl Installed {
     pub(super) const NOTHING: Installed = Installed(false);
+
+    /// Windows has no fork.
+    pub(super) fn is_forked(&self) -> bool {
+        false
+    }
+
+    /// Only a forked process misses signals.
+    pub(super) fn take_unseen(&self) -> Vec<i32> {
+        Vec::new()
+    }
+
+    pub(super) fn mark_seen(&self, _: i32) {}
 }
 
 pub(super) fn install(installed: &mut Installed) -> Result<(), Error> {

@@ -1,16 +1,13 @@
 //! [`Clock`]: a clock for intervals and timeouts that the test moves.
 //!
-//! It sends commands to the scheduler's thread, which owns the clock's time and runs the jobs.
+//! The scheduler's state has the clock's time. The scheduler's thread runs the jobs, and moves the time on.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{bounded, Sender};
-
 use crate::machine::Machine;
-use crate::scheduler::time::ManualTime;
-use crate::scheduler::Command;
+use crate::scheduler::jobs::Jobs;
 
 /// A clock for the intervals and timeouts of a machine, which only the test moves. A clone is the same clock.
 ///
@@ -50,8 +47,7 @@ use crate::scheduler::Command;
 /// timeout use the system's clock.
 #[derive(Clone)]
 pub struct Clock {
-    time: Arc<ManualTime>,
-    commands: Sender<Command>,
+    jobs: Arc<Jobs>,
     deadline: Duration,
 }
 
@@ -64,7 +60,7 @@ impl Clock {
     #[must_use]
     pub fn new(machine: &Machine) -> Clock {
         match machine.set_manual_time() {
-            Some((time, commands)) => Clock { time, commands, deadline: Duration::from_secs(10) },
+            Some(jobs) => Clock { jobs, deadline: Duration::from_secs(10) },
             None => panic!("the clock comes too late: the machine has begun to run or was stopped"),
         }
     }
@@ -98,11 +94,10 @@ impl Clock {
     /// - Panics if a job calls this, because a job cannot wait for itself.
     /// - Panics if the clock cannot express the new time.
     pub fn advance(&self, by: Duration) {
-        assert!(!self.time.is_scheduler_thread(), "a job cannot move the clock that it follows");
-        assert!(self.time.now().checked_add(by).is_some(), "the clock cannot express a time {by:?} from now");
-        let (done, arrived) = bounded(0);
-        // This fails if the machine has stopped. No job is due then.
-        if self.commands.send(Command::Advance(by, done)).is_ok() {
+        assert!(!self.jobs.is_scheduler_thread(), "a job cannot move the clock that it follows");
+        assert!(self.jobs.now().checked_add(by).is_some(), "the clock cannot express a time {by:?} from now");
+        // After the machine has stopped, no job is due.
+        if let Some(arrived) = self.jobs.advance(by) {
             let timed_out = arrived.recv_timeout(self.deadline).is_err_and(|error| error.is_timeout());
             assert!(
                 !timed_out,
@@ -116,7 +111,7 @@ impl Clock {
     /// block.
     #[must_use]
     pub fn now(&self) -> Instant {
-        self.time.now()
+        self.jobs.now()
     }
 }
 

@@ -416,3 +416,55 @@ fn sockets_have_the_documented_defaults() {
         assert!(trace.find(option).unwrap() < listening, "{option} comes late in\n{trace}");
     }
 }
+
+/// The memory that this process has now, in KiB.
+fn resident() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4
+}
+
+#[test]
+fn child_adds_and_cancels_timers() {
+    if !is_child("child_adds_and_cancels_timers") {
+        return;
+    }
+    // A machine without servers, so that each end of its last job matters.
+    let machine = backport::Machine::new();
+    let (sender, began) = unbounded();
+    let (keeper, gate) = support::gate();
+    machine.prepare_timeout(Duration::ZERO, move || {
+        sender.send(()).unwrap();
+        gate.wait();
+    });
+    let running = machine.start().unwrap();
+    next(&began);
+    let churn = |threads: usize| {
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    for _ in 0..300_000 / threads {
+                        let captured = vec![0_u8; 256];
+                        machine.prepare_timeout(Duration::from_secs(30), move || drop(captured)).stop();
+                    }
+                });
+            }
+        });
+    };
+    churn(8);
+    let before = resident();
+    // The scheduler's thread is busy, and then it is idle.
+    churn(1);
+    churn(8);
+    drop(keeper);
+    churn(8);
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 8 * 1024, "{grown} KiB more for timers that were cancelled");
+    // The machine may have ended with its last job.
+    running.stop().unwrap();
+    exit(0);
+}
+
+#[test]
+fn timers_that_are_added_and_cancelled_take_no_memory() {
+    alone("child_adds_and_cancels_timers");
+}

@@ -6,6 +6,8 @@
 mod support;
 
 mod install;
+#[cfg(target_os = "linux")]
+mod open_files;
 mod setup;
 
 use std::process::{Command, Stdio};
@@ -135,14 +137,29 @@ fn a_burst_that_outlives_the_machine_is_one_stop() {
     }
 }
 
+/// A shell without job control ignores SIGINT for its background jobs, and `nohup` ignores SIGHUP.
 #[test]
-fn a_sighup_that_is_ignored_at_the_start_stays_ignored() {
-    let ignoring = ["sh", "-c", "trap '' HUP; exec \"$0\" \"$@\""];
+#[cfg(target_os = "linux")]
+fn a_sigint_or_sighup_that_is_ignored_at_the_start_stays_ignored() {
+    for name in ["INT", "HUP"] {
+        let trap = format!("trap '' {name}; exec \"$0\" \"$@\"");
+        let mut child = Child::start_as(command(&["sh", "-c", &trap], "child_serves"));
+        let address = child.address();
+        child.signal(name);
+        thread::sleep(A_WHILE);
+        Peer::connect(address).assert_echo(b"still there");
+        child.expect("opening");
+        child.expect("closing: closed by the peer");
+        child.signal("TERM");
+        child.assert_exit(0);
+    }
+}
+
+#[test]
+fn a_sigterm_that_is_ignored_at_the_start_stops_gracefully_all_the_same() {
+    let ignoring = ["sh", "-c", "trap '' TERM; exec \"$0\" \"$@\""];
     let mut child = Child::start_as(command(&ignoring, "child_serves"));
-    let address = child.address();
-    child.signal("HUP");
-    thread::sleep(A_WHILE);
-    Peer::connect(address).assert_echo(b"still there");
+    child.address();
     child.signal("TERM");
     child.assert_exit(0);
 }
@@ -153,15 +170,6 @@ fn a_sighup_stops_gracefully_otherwise() {
     let mut child = Child::start("child_serves");
     child.address();
     child.signal("HUP");
-    child.assert_exit(0);
-}
-
-#[test]
-fn an_interrupt_works_in_a_job_that_the_shell_put_in_the_background() {
-    let ignoring = ["sh", "-c", "trap '' INT; exec \"$0\" \"$@\""];
-    let mut child = Child::start_as(command(&ignoring, "child_serves"));
-    child.address();
-    child.signal("INT");
     child.assert_exit(0);
 }
 

@@ -109,6 +109,49 @@ fn hooks_run_once_at_the_stop_and_at_once_after_it() {
 }
 
 #[test]
+fn a_hook_that_is_taken_back_is_dropped_and_not_called() {
+    let machine = Machine::new();
+    let control = machine
+        .prepare(Custom(|control: Control| {
+            let stopping = control.stopping();
+            control.spawn("waits", move || assert!(stopping.recv().is_err()))?;
+            Ok(control)
+        }))
+        .unwrap();
+    let (sender, hooked) = unbounded();
+    let hook = |name: &'static str| {
+        let sender = sender.clone();
+        control.on_stop(move || sender.send(name).unwrap())
+    };
+    let value = std::sync::Arc::new(());
+    for _ in 0..1_000 {
+        let captured = value.clone();
+        control.on_stop(move || drop(captured)).cancel();
+        assert_eq!(std::sync::Arc::strong_count(&value), 1, "the hook is dropped at once");
+    }
+    hook("first");
+    let second = hook("second");
+    drop(hook("third"));
+    second.cancel();
+    let late = hook("fourth");
+    struct Bad;
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            panic!("the drop of a hook panics, on purpose");
+        }
+    }
+    let bad = Bad;
+    control.on_stop(move || drop(bad)).cancel();
+    let running = machine.start().unwrap();
+    in_time("the machine stops", || running.stop()).unwrap();
+    assert_eq!(hooked.try_iter().collect::<Vec<_>>(), ["first", "third", "fourth"]);
+    // It has run already.
+    late.cancel();
+    hook("late").cancel();
+    assert_eq!(hooked.try_recv(), Ok("late"));
+}
+
+#[test]
 fn a_panic_in_a_servers_thread_ends_that_thread() {
     let machine = Machine::new();
     machine.prepare(Custom(|control: Control| control.spawn("bad", || panic!("on purpose")))).unwrap();

@@ -1,13 +1,15 @@
 //! Intervals and timeouts (P16).
 
+use std::io::Write;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use backport::Machine;
+use backport::{Adapter, Client, Interval, Machine, Result};
 use crossbeam_channel::unbounded;
 
-use crate::support::{eventually, gate, in_time, next, nothing, serve, Echo};
+use crate::support::{eventually, gate, in_time, next, nothing, serve, Echo, Peer};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -196,4 +198,143 @@ fn a_job_may_prepare_and_stop_others() {
     });
     in_time("the machine ends with its last job", move || machine.run()).unwrap();
     next(&told);
+}
+
+#[test]
+fn a_job_that_runs_long_holds_up_no_add_and_no_cancel() {
+    let served = serve(|| Echo);
+    let (keeper, gate) = gate();
+    let (sender, told) = unbounded();
+    let began = sender.clone();
+    served.machine().prepare_timeout(Duration::ZERO, move || {
+        began.send(()).unwrap();
+        gate.wait();
+    });
+    next(&told);
+    let machine = served.machine().clone();
+    // The other job runs all the time, so only these calls themselves can drop the functions.
+    in_time("the calls return", move || {
+        let captured = Arc::new(());
+        for _ in 0..1_000 {
+            let value = Arc::clone(&captured);
+            let timeout = machine.prepare_timeout(Duration::from_secs(3600), move || drop(value));
+            assert_eq!(Arc::strong_count(&captured), 2);
+            timeout.stop();
+            assert_eq!(Arc::strong_count(&captured), 1, "the function is dropped when the call returns");
+        }
+        assert_eq!(machine.stats().intervals, 1, "only the running job is left");
+    });
+    drop(keeper);
+    served.stop().unwrap();
+}
+
+#[test]
+fn a_job_that_cancels_itself_is_dropped_after_its_run() {
+    let served = serve(|| Echo);
+    let (sender, told) = unbounded();
+    let captured = Arc::new(());
+    let value = Arc::clone(&captured);
+    let interval = served.machine().prepare_interval(MS, move |interval| {
+        interval.stop();
+        sender.send(Arc::strong_count(&value)).unwrap();
+    });
+    assert_eq!(next(&told), 2);
+    assert!(told.recv().is_err(), "the function is dropped");
+    assert_eq!((interval.ticks(), Arc::strong_count(&captured)), (1, 1));
+}
+
+#[test]
+fn a_panic_while_a_cancelled_job_is_dropped_does_not_reach_its_canceller() {
+    struct Bad;
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            panic!("the drop of a job panics, on purpose");
+        }
+    }
+    let served = serve(|| Echo);
+    let bad = Bad;
+    let timeout = served.machine().prepare_timeout(Duration::from_secs(3600), move || drop(bad));
+    timeout.stop();
+    assert!(timeout.is_stopped());
+    assert_eq!(served.machine().stats().intervals, 0);
+    served.stop().unwrap();
+}
+
+/// The drop of a job may use the machine and other jobs, because no lock is held.
+#[test]
+fn the_drop_of_a_cancelled_job_may_prepare_and_cancel_others() {
+    struct Last(Machine, backport::Interval);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            self.1.stop();
+            self.0.prepare_timeout(Duration::from_secs(3600), || ());
+        }
+    }
+    let served = serve(|| Echo);
+    let machine = served.machine().clone();
+    let other = machine.prepare_interval(Duration::from_secs(3600), |_| ());
+    let last = Last(machine.clone(), other.clone());
+    let timeout = machine.prepare_timeout(Duration::from_secs(3600), move || drop(last));
+    in_time("the call returns", move || timeout.stop());
+    assert!(other.is_stopped());
+    assert_eq!(machine.stats().intervals, 1);
+    served.stop().unwrap();
+}
+
+/// A program may arm a timeout for each message. An interval of another machine, which has no such program, shows
+/// how many ticks a computer under this load can have.
+#[test]
+fn clients_that_rearm_a_timer_with_each_message_leave_an_interval_its_ticks() {
+    struct Rearm(Machine, Option<Interval>);
+    impl Adapter for Rearm {
+        fn receiving(&mut self, _: &Client, data: &[u8]) -> Result {
+            for _ in data.iter().take(64) {
+                self.1.take().iter().for_each(Interval::stop);
+                self.1 = Some(self.0.prepare_timeout(Duration::from_secs(30), || ()));
+            }
+            Ok(())
+        }
+    }
+    let machine = Machine::new();
+    let other = machine.clone();
+    let server = machine.prepare_tcp_server("127.0.0.1:0", move || Rearm(other.clone(), None)).unwrap();
+    let running = machine.start().unwrap();
+    let bystander = serve(|| Echo);
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let peer = Peer::connect(server.local_addr());
+            thread::spawn(move || while (&peer.stream).write_all(&[b'x'; 64]).is_ok() {})
+        })
+        .collect();
+    let enough = (0..5).any(|_| {
+        let (interval, control) = (
+            machine.prepare_interval(10 * MS, |_| ()),
+            bystander.machine().prepare_interval(10 * MS, |_| ()),
+        );
+        eventually("the other interval ticks", || control.ticks() >= 100);
+        interval.stop();
+        control.stop();
+        eprintln!("TICKS {} {}", interval.ticks(), control.ticks());
+        interval.ticks() * 4 >= control.ticks()
+    });
+    assert!(enough, "never a quarter of the ticks");
+    machine.stop_now();
+    in_time("the machine stops", move || running.join()).unwrap();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    bystander.stop().unwrap();
+}
+
+#[test]
+fn a_machine_ends_when_another_thread_cancels_its_last_job() {
+    let machine = Machine::new();
+    // Many ends of a last job come before the machine runs, and while it runs.
+    let churn = |machine: &Machine| {
+        (0..1_000).for_each(|_| machine.prepare_timeout(Duration::from_secs(3600), || ()).stop());
+    };
+    churn(&machine);
+    let last = machine.prepare_interval(Duration::from_secs(3600), |_| ());
+    let running = machine.start().unwrap();
+    churn(&machine);
+    last.stop();
+    in_time("the machine ends", move || running.join()).unwrap();
 }
