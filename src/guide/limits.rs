@@ -1,23 +1,21 @@
-//! Limits: all settings with their defaults, fixed limits, and the limits of the operating system.
+//! Limits: settings with their defaults, fixed limits, and the limits of the operating system.
 //!
 //! # Settings
 //!
-//! Each server has its own settings. [`TcpServer`] sets them.
+//! Each server has its own settings. [`TcpServer`] sets them. Limits in time have their own page,
+//! [`deadlines`](super::deadlines).
 //!
 //! | setting | default | effect |
 //! |---|---|---|
 //! | [`max_clients`] \* | 1,024 | at the limit, new clients wait in the kernel's queue |
-//! | [`idle_timeout`] \* | none | if a client sends nothing for this long, it ends as [`Idle`] |
-//! | [`write_timeout`] \* | 30 s | if one write takes longer, the client ends as [`TooSlow`] |
 //! | [`max_backlog`] \* | 1 MiB per client | if more posted data waits for a client, it ends as [`TooSlow`] |
 //! | [`backlog`] | 4,096 | how many connections the kernel queues; Linux cuts it to `net.core.somaxconn` |
-//! | [`keepalive`] | 60 s | after this long without traffic, the kernel probes the peer; if the peer has vanished, the client ends as [`Lost`] |
 //! | [`nodelay`] | on | small writes are sent without delay (`TCP_NODELAY`) |
 //! | [`reuse_port`] | off | if on, several sockets may listen on one address |
 //! | [`stack_size`] | 2 MiB per client | the stack of the client's thread; only the used part takes memory |
-//! | [`Machine::set_drain_timeout`] | 5 s | how long a [stop](super::stopping) may take |
 //!
-//! \* These four settings can be changed while the server runs, with methods of its handle:
+//! \* These settings, the idle timeout and the write timeout can be changed while the server runs, with methods
+//! of its handle:
 //!
 //! ```
 //! use std::time::Duration;
@@ -39,7 +37,6 @@
 //! |---|---|
 //! | bytes in one call of `receiving` | at most 64 KiB |
 //! | output that a cork gathers before it sends | 64 KiB |
-//! | how long a closing connection waits for its peer | 1 s without progress, 5 s in total |
 //! | idle threads that wait for the next client | 16, each for 1 s |
 //! | log records that wait for the logger | 1 MiB |
 //!
@@ -71,14 +68,9 @@
 //! [`TcpServer`]: crate::TcpServer
 //! [`max_clients`]: crate::TcpServer::max_clients
 //! [`idle_timeout`]: crate::TcpServer::idle_timeout
-//! [`write_timeout`]: crate::TcpServer::write_timeout
 //! [`max_backlog`]: crate::TcpServer::max_backlog
 //! [`backlog`]: crate::TcpServer::backlog
-//! [`keepalive`]: crate::TcpServer::keepalive
 //! [`nodelay`]: crate::TcpServer::nodelay
 //! [`reuse_port`]: crate::TcpServer::reuse_port
 //! [`stack_size`]: crate::TcpServer::stack_size
-//! [`Machine::set_drain_timeout`]: crate::Machine::set_drain_timeout
-//! [`Idle`]: crate::Closing::Idle
 //! [`TooSlow`]: crate::Closing::TooSlow
-//! [`Lost`]: crate::Closing::Lost
