@@ -110,9 +110,9 @@ pub trait Adapter: Send + 'static {
     /// It is also called if `opening` has failed or panicked. It is not called if `opening` was not called.
     /// `reason` says why the connection ends. The adapter is dropped afterwards.
     ///
-    /// It runs on the client's own thread and may block. If the callbacks before it have succeeded, it is called
-    /// after the last [hold](Client::hold) is dropped, unless the connection is asked to end earlier. The
-    /// functions of [`Client::on_close`] run before it.
+    /// It runs on the client's own thread and may block. If the callbacks before it have succeeded, it is
+    /// called after the last [hold](Client::hold) is dropped, unless the connection is asked to end earlier.
+    /// The functions of [`Client::on_close`] run before it.
     ///
     /// The connection is ending but not closed yet. Only `closing` can still write. Writes of all other threads
     /// fail with [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
@@ -135,8 +135,8 @@ pub trait Adapter: Send + 'static {
     /// It runs on the client's own thread and may block. The connection is open, unless it is asked to end
     /// while `serving` runs:
     ///
-    /// - After a stop of the server or machine, the input has ended, and writes still succeed. If the client has
-    ///   a [hold](Client::hold), the input ends when the last hold is dropped.
+    /// - After a stop of the server or machine, the input has ended, and writes still succeed. If the client
+    ///   has a [hold](Client::hold), the input ends when the last hold is dropped.
     /// - After a [close](Client::close), the input has ended, and writes fail with
     ///   [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
     ///

@@ -34,8 +34,8 @@ impl Client {
     /// five seconds after `closing`.
     ///
     /// After `close` has returned, no further [`receiving`](crate::Adapter::receiving) starts, but a call
-    /// that is already running finishes. Its writes fail with [`BrokenPipe`](std::io::ErrorKind::BrokenPipe). Then
-    /// [`closing`](crate::Adapter::closing) is called, which may still write.
+    /// that is already running finishes. Its writes fail with [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
+    /// Then [`closing`](crate::Adapter::closing) is called, which may still write.
     pub fn close(&self) {
         self.shared.end(Closing::ByServer, false);
     }

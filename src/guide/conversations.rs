@@ -49,9 +49,9 @@
 //!
 //! # End of input
 //!
-//! Reads reach the end of input when the peer ends its output. If the server closes the client or stops, `chunk`
-//! and `frame` also return `None`, and all other reads fail. The page [`endings`](super::endings#reads) shows how
-//! that keeps half a message from looking complete.
+//! Reads reach the end of input when the peer ends its output. If the server closes the client or stops,
+//! `chunk` and `frame` also return `None`, and all other reads fail. The page
+//! [`endings`](super::endings#reads) shows how that keeps half a message from looking complete.
 //!
 //! # Libraries that need a stream
 //!

@@ -8,20 +8,20 @@
 //! | [`Input::set_deadline`] | none | all reads, until a moment | the client's thread | the read fails with `TimedOut`, and the connection continues |
 //! | [`Framed::within`] | none | one frame, from its first byte to its last | the client's thread | the client ends as [`Failed`] with [`FrameError::TooSlow`] |
 //! | [`write_timeout`] | 30 s | each `write` or `flush` in total, even if the peer takes a few bytes at a time | the thread that writes | the write fails with `TimedOut`, and the client ends as [`TooSlow`] |
-//! | [`keepalive`] | 60 s | the silence of a peer that has vanished | the operating system | the client ends as [`Lost`], at the latest after twice this time |
+//! | [`keepalive`] | 60 s | the silence of a peer that has vanished | the operating system | the client ends as [`Lost`], on Linux at the latest after twice this time |
 //! | delivery of the last output | 1 s | how long the peer takes nothing | the client's thread | the rest is dropped, with a warning |
 //! | the same, in total | 5 s | the time after `closing`, except in a stop | the client's thread | the rest is dropped, with a warning |
 //! | [`Machine::set_drain_timeout`] | 5 s | a stop of a server or machine | the thread in [`Machine::run`] | the connections are aborted, with a warning that names the clients |
 //! | [`drain`] | its argument | how long clients continue after the listeners have closed | the thread in [`Machine::run`] | the clients that are left are stopped |
 //!
-//! The first four limits and `keepalive` can be set for each server or client. The page
-//! [`endings`](super::endings#all-endings) says what the peer sees after each of them, and whether `closing` may
-//! still write. A [`StdioServer`](crate::StdioServer) describes its own limits.
+//! The page [`endings`](super::endings#all-endings) says what the peer sees after each of them, and whether
+//! `closing` may still write. The page [`platforms`](super::platforms) has the differences between systems.
+//! The documentation of [`StdioServer`](crate::StdioServer) has the limits for its reader.
 //!
 //! # Changing them
 //!
-//! - [`ServerHandle::set_idle_timeout`] and [`ServerHandle::set_write_timeout`] change the limits of all clients
-//!   of a server while it runs.
+//! - [`ServerHandle::set_idle_timeout`] and [`ServerHandle::set_write_timeout`] change the limits of all
+//!   clients of a server while it runs.
 //! - [`Client::set_idle_timeout`] changes the idle timeout of one client. For example, a client that has logged
 //!   in may be silent for longer.
 //! - The idle timeout limits waits for *input* only. A client that just listens counts as idle, even if it

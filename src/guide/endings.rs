@@ -176,9 +176,11 @@
 //!
 //! - Take no new hold if [`is_stopping`] returns `true`. If holds always overlap, a stop has to wait until the
 //!   drain timeout.
-//! - Limit the time of the work behind a hold. When the peer has ended its output, no thread reads, so the idle
-//!   timeout does not apply.
+//! - Limit the time of the work behind a hold. When the peer has ended its output, no thread reads. Then the
+//!   idle timeout does not apply, and only a write notices that the peer has reset the connection.
 //! - A thread that panics drops its hold, like every other value.
+//! - Do not keep a hold in the adapter. The adapter is dropped after `closing`, so the conversation would
+//!   wait for itself.
 //!
 //! # Waking a callback that waits for something else
 //!
@@ -262,8 +264,8 @@
 //! ```
 //!
 //! `is_stopping` and [`is_closed`] are not the same. In a stop, `is_stopping` returns `true` at once, and
-//! `is_closed` returns `true` when `closing` begins. A loop that waits between two writes can be woken with
-//! [`on_close`].
+//! `is_closed` returns `true` when `closing` begins. In a drain, both return `false`. A loop that waits
+//! between two writes can be woken with [`on_close`].
 //!
 //! # Half-closes
 //!
@@ -309,9 +311,10 @@
 //! | 5 s in total after `closing` | except in a stop |
 //! | the [drain timeout](crate::Machine::set_drain_timeout) | in a stop |
 //!
-//! If a limit cuts output off, the log has a warning, at most one in 10 s for each server. At the drain timeout,
-//! the warning names the clients. An abort and the reasons [`Lost`] and [`TooSlow`] drop the output without
-//! this warning.
+//! If a limit cuts output off, the log has a warning, at most one in 10 s for each server. At the drain
+//! timeout, the warning names the clients. An abort and the reasons [`Lost`] and [`TooSlow`] drop the output
+//! without this warning. The documentation of [`StdioServer`](crate::StdioServer) has the limits for its
+//! reader.
 //!
 //! *Delivered* means that the peer's system has the output, as far as this side can tell. No server can know
 //! whether the program there has read it. If your protocol must know that, let the peer acknowledge it. If the

@@ -60,9 +60,9 @@
 //!
 //! # Writing to many clients
 //!
-//! A [`Group`](crate::Group) is a set of clients, such as a chat room, and its documentation has an example. The
-//! handle of a server knows all clients of the server. Both have a `broadcast`, which posts to each client and
-//! waits for none of them:
+//! A [`Group`](crate::Group) is a set of clients, such as a chat room, and its documentation has an example.
+//! The handle of a server knows all clients of the server. Both have a `broadcast`, which posts to each
+//! client and waits for none of them:
 //!
 //! ```
 //! use std::io::{BufRead, BufReader};

@@ -101,8 +101,8 @@ enum Due {
 enum Phase {
     /// Clients end by themselves.
     Graceful,
-    /// Sockets were aborted. The number `threads` of threads were left when the deadline was set. The last thread
-    /// to end has ended before the time `since`.
+    /// Sockets were aborted. The number `threads` of threads were left when the deadline was set. The last
+    /// thread to end has ended before the time `since`.
     Hard { threads: usize, since: Instant },
     /// The machine no longer waits for anything.
     GivenUp,

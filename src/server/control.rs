@@ -63,8 +63,8 @@ impl Control {
         })
     }
 
-    /// Returns a channel that is disconnected when the server is asked to stop or to drain. No message is ever sent on
-    /// it.
+    /// Returns a channel that is disconnected when the server is asked to stop or to drain. No message is
+    /// ever sent on it.
     ///
     /// Use it in a `select!`, or in a `recv` that waits only for the stop. If the machine does not run yet,
     /// the channel is disconnected when it does.
@@ -83,8 +83,8 @@ impl Control {
     /// stopping, calls `f` at once.
     ///
     /// Use it to wake a thread of the server, for example by shutting down the socket in which the thread
-    /// blocks. It runs on the thread that is in [`Machine::run`](crate::Machine::run), and must not block. If the
-    /// machine never runs, `f` runs on the thread that stops or drops it.
+    /// blocks. It runs on the thread that is in [`Machine::run`](crate::Machine::run), and must not block. If
+    /// the machine never runs, `f` runs on the thread that stops or drops it.
     pub fn on_stop(&self, f: impl FnOnce() + Send + 'static) {
         self.state.on_stop(f);
     }

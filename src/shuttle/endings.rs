@@ -1,4 +1,5 @@
-//! Tests of how one client ends: holds, stops, the end of input, aborts, half-closes, and functions of `on_close`.
+//! Tests of how one client ends: holds, stops, the end of input, aborts, half-closes, and functions of
+//! `on_close`.
 
 use std::sync::Arc;
 
