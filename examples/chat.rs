@@ -1,29 +1,18 @@
-//! A chat room. The first line of a client is its nickname, and each later line is sent to all clients.
+//! A chat room. The first line of a client is its nickname. Each later line is sent to all clients that have a
+//! nickname.
 //!
 //! Run it:      cargo run --example chat          (on another address: add localhost:9000)
 //! Talk to it:  nc localhost 8000                 in two terminals
 //! Stop it:     press Ctrl-C; the server says goodbye to all clients
 
 use std::io::{BufRead, Read};
-use std::sync::{Arc, OnceLock};
 
-use backport::{Adapter, Backport, Client, Closing, Input, Result, TcpHandle};
-
-/// The server that broadcasts. It is set when the server is prepared, before the first client connects.
-type Room = Arc<OnceLock<TcpHandle>>;
+use backport::{Adapter, Backport, Client, Closing, Group, Input, Result};
 
 struct Member {
-    room: Room,
+    /// A broadcast to a group never waits, so a member that does not read delays no other member.
+    room: Group,
     nickname: Option<String>,
-}
-
-impl Member {
-    fn tell_all(&self, line: String) {
-        // A broadcast never waits, so a member that does not read delays no other member.
-        if let Some(server) = self.room.get() {
-            server.broadcast(line);
-        }
-    }
 }
 
 impl Adapter for Member {
@@ -31,10 +20,13 @@ impl Adapter for Member {
         client.write_line("Your nickname?")?;
         while let Some(line) = read_line(input)? {
             match &self.nickname {
-                Some(nickname) => self.tell_all(format!("{nickname}: {line}\n")),
+                Some(nickname) => {
+                    self.room.broadcast(format!("{nickname}: {line}\n"));
+                }
                 None if line.is_empty() => client.write_line("Your nickname?")?,
                 None => {
-                    self.tell_all(format!("* {line} has come\n"));
+                    self.room.join(client);
+                    self.room.broadcast(format!("* {line} has come\n"));
                     self.nickname = Some(line);
                 }
             }
@@ -48,7 +40,7 @@ impl Adapter for Member {
                 log::debug!("no goodbye for client {}: {error}", client.id());
             }
         } else if let Some(nickname) = &self.nickname {
-            self.tell_all(format!("* {nickname} has left\n"));
+            self.room.broadcast(format!("* {nickname} has left\n"));
         }
     }
 }
@@ -66,12 +58,10 @@ fn main() -> Result {
     env_logger::init();
     let address = std::env::args().nth(1).unwrap_or("localhost:8000".to_owned());
     Backport::run(|machine| {
-        let room = Room::default();
-        let theirs = room.clone();
+        let room = Group::new();
         let server =
-            machine.prepare_tcp_server(address, move || Member { room: theirs.clone(), nickname: None })?;
+            machine.prepare_tcp_server(address, move || Member { room: room.clone(), nickname: None })?;
         println!("listening on {}", server.local_addr());
-        room.get_or_init(|| server);
         Ok(())
     })
 }

@@ -2,7 +2,7 @@
 //!
 //! Run it:      cargo run --example greeter       (on another address: add localhost:9000)
 //! Talk to it:  nc localhost 8000
-//! Stop it:     press Ctrl-C; this works in the middle of a conversation too
+//! Stop it:     press Ctrl-C; in the middle of a conversation, `read_line` then fails
 
 use std::io::{BufRead, Read};
 

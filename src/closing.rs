@@ -11,16 +11,20 @@ use crate::logging::Escaped;
 /// The first reason counts. For example, if the server closes a client and the peer then resets the
 /// connection, the reason is [`ByServer`](Closing::ByServer). Only an error or a panic of the adapter
 /// replaces an earlier reason, because it must not be lost.
+///
+/// The guide lists [all endings](crate::guide::endings#all-endings) with their reasons, and says when `closing`
+/// can still write.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Closing {
-    /// The peer ended its output, and then the conversation ended.
+    /// The peer ended its output, and then the conversation ended. Output can still be delivered.
     ByPeer,
     /// `close()` or `abort()` was called, or `serving` returned `Ok` before the peer ended its output.
     ByServer,
-    /// The server or the machine is stopping.
+    /// The server or the machine is stopping. This is also the reason at the drain timeout of a stop, and after
+    /// the limit of a drain.
     Stopping,
-    /// The peer sent nothing for as long as the server's idle timeout.
+    /// The peer sent nothing for as long as the idle timeout of the server or of this client.
     Idle,
     /// The peer reads too slowly. A write did not finish within the write timeout, or the backlog overflowed.
     TooSlow,

@@ -53,6 +53,31 @@
 //! fields need no lock. A callback that blocks delays only its own client. The crate holds none of its locks
 //! during a callback, so a callback may write to any client, close it, and stop the machine.
 //!
+//! # Writing from other threads
+//!
+//! A [`Client`] is a handle that any thread may use. A [hold](Client::hold) is a handle that also keeps the
+//! conversation open. Here another thread computes the answer, and the peer ends its output before that:
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::thread;
+//! use backport::{receiving, testing};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let mut client = testing::connect(receiving(|client, query| {
+//!     let (reply, query) = (client.hold(), query.to_vec());
+//!     thread::spawn(move || reply.write_line(format!("{} bytes", query.len())));
+//!     Ok(())
+//! }));
+//! client.write_all(b"go")?;
+//! client.close_write();
+//! let mut answer = String::new();
+//! client.read_to_string(&mut answer)?;
+//! assert_eq!(answer, "2 bytes\n");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # The guide
 //!
 //! The module [`guide`] has one page for each subject:
@@ -60,9 +85,9 @@
 //! - Writing a server: [`adapters`](guide::adapters), [`writing`](guide::writing),
 //!   [`conversations`](guide::conversations), [`messages`](guide::messages), [`servers`](guide::servers),
 //!   [`timers`](guide::timers).
-//! - Running it: [`stopping`](guide::stopping), [`limits`](guide::limits),
-//!   [`errors_and_logging`](guide::errors_and_logging), [`testing`](guide::testing),
-//!   [`platforms`](guide::platforms).
+//! - Running it: [`endings`](guide::endings), [`stopping`](guide::stopping), [`deadlines`](guide::deadlines),
+//!   [`limits`](guide::limits), [`errors_and_logging`](guide::errors_and_logging),
+//!   [`testing`](guide::testing), [`platforms`](guide::platforms).
 //! - Background: [`comparison`](guide::comparison), [`from_the_gem`](guide::from_the_gem).
 
 #![forbid(unsafe_code)]

@@ -78,14 +78,18 @@ pub trait Adapter: Send + 'static {
     /// The bytes arrive in order, and none is lost. The network decides how many bytes `data` has, but there
     /// is at least one. The next call comes after this call has finished.
     ///
-    /// It runs on the client's own thread and may block. The connection is open, unless it is asked to end
-    /// while `receiving` runs. From then on, writes fail with [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
+    /// It runs on the client's own thread and may block. The connection is open, also if the server or the
+    /// machine is asked to stop while `receiving` runs: the answer is still delivered. After a
+    /// [close](Client::close), writes fail with [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
+    ///
+    /// If another thread writes the answer after `receiving` has returned, give that thread a
+    /// [hold](Client::hold).
     ///
     /// It is not called:
     ///
     /// - after [`Client::close`] or [`Client::abort`] has returned, even if bytes are unread. A call that is
     ///   already running finishes.
-    /// - after a stop of the server or machine has reached the client.
+    /// - after a stop of the server or machine has reached the client, unless the client has a hold.
     /// - after the end of input. Only a [framed](Adapter::framed) adapter may get a last frame then.
     /// - if the adapter has its own [`serving`](Adapter::serving), which then reads the bytes itself.
     ///
@@ -106,12 +110,16 @@ pub trait Adapter: Send + 'static {
     /// It is also called if `opening` has failed or panicked. It is not called if `opening` was not called.
     /// `reason` says why the connection ends. The adapter is dropped afterwards.
     ///
-    /// It runs on the client's own thread and may block. The connection is ending but not closed yet. Only
-    /// `closing` can still write. Writes of all other threads fail with
-    /// [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
+    /// It runs on the client's own thread and may block. If the callbacks before it have succeeded, it is
+    /// called after the last [hold](Client::hold) is dropped, unless the connection is asked to end earlier.
+    /// The functions of [`Client::on_close`] run before it.
     ///
-    /// Output that is written here is delivered to a peer that keeps reading. It is not delivered if the
-    /// reason is [`Lost`](Closing::Lost) or [`TooSlow`](Closing::TooSlow), or if the connection was aborted.
+    /// The connection is ending but not closed yet. Only `closing` can still write. Writes of all other threads
+    /// fail with [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
+    ///
+    /// Output that is written here is [delivered](crate::guide::endings#delivered-output) to a peer that keeps
+    /// reading. A write fails if the reason is [`Lost`](Closing::Lost) or [`TooSlow`](Closing::TooSlow), or if
+    /// the connection was aborted. It also fails after [`Client::close_write`].
     ///
     /// A panic in this method is logged as an error. The reason stays the same.
     fn closing(&mut self, client: &Client, reason: &Closing) {
@@ -125,7 +133,15 @@ pub trait Adapter: Send + 'static {
     /// code. Then `receiving` is not called, unless your code calls it.
     ///
     /// It runs on the client's own thread and may block. The connection is open, unless it is asked to end
-    /// while `serving` runs. From then on, reads return the end of input, and writes fail.
+    /// while `serving` runs:
+    ///
+    /// - After a stop of the server or machine, the input has ended, and writes still succeed. If the client
+    ///   has a [hold](Client::hold), the input ends when the last hold is dropped.
+    /// - After a [close](Client::close), the input has ended, and writes fail with
+    ///   [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
+    ///
+    /// [`Input`] describes the result of reads after that. A `serving` that writes for a long time without
+    /// reading should check [`Client::is_stopping`].
     ///
     /// It is not called if `opening` has failed or panicked, or if the connection was asked to end during
     /// `opening`.

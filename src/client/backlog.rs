@@ -169,7 +169,7 @@ impl Flush for ClientShared {
     }
 }
 
-/// What has become of a backlog.
+/// How much of a backlog was sent.
 enum Sent {
     All,
     /// There is no more room. The reactor reports when there is room again.

@@ -1,8 +1,8 @@
 //! How a connection ends.
 //!
-//! 1. [`end`](ClientShared::end) asks the connection to end, because of a call of the user or a failure.
-//!    [`stop`](ClientShared::stop) does the same for a stop, which leaves the output open. The first reason
-//!    counts. A conversation can also end without such a request.
+//! 1. [`end`](ClientShared::end) asks the connection to end, because of a call of the user or a failure. A stop
+//!    uses [`stop`](ClientShared::stop), which leaves the output open. The first reason counts. A conversation
+//!    can also end without such a request.
 //! 2. [`begin_closing`](ClientShared::begin_closing) waits until no hold is left, and determines the reason.
 //!    From then on, only the session may write.
 //! 3. The session calls the adapter's `closing`.
@@ -35,8 +35,8 @@ impl Client {
     /// five seconds after `closing`.
     ///
     /// After `close` has returned, no further [`receiving`](crate::Adapter::receiving) starts, but a call
-    /// that is already running finishes. Its writes fail with [`BrokenPipe`](std::io::ErrorKind::BrokenPipe). Then
-    /// [`closing`](crate::Adapter::closing) is called, which may still write.
+    /// that is already running finishes. Its writes fail with [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
+    /// Then [`closing`](crate::Adapter::closing) is called, which may still write.
     pub fn close(&self) {
         self.shared.end(Closing::ByServer, false);
     }
@@ -85,7 +85,7 @@ impl Client {
     /// Calls `f` once when the connection ends, before [`closing`](crate::Adapter::closing).
     ///
     /// Use it to wake a callback that waits for something other than this client, for example by shutting
-    /// down the socket of another server. `f` runs on the thread that ends the connection. This is the thread
+    /// down the socket of another server. It runs on the thread that ends the connection. This is the thread
     /// that calls [`close`](Client::close) or [`abort`](Client::abort), the thread in
     /// [`Machine::run`](crate::Machine::run) at a stop, the client's own thread, or a thread of the crate that
     /// notices a lost connection. `f` must not block, because other clients may wait for that thread.

@@ -43,7 +43,8 @@ use crate::transport::Transport;
 /// [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
 ///
 /// - These methods never block: [`post`](Client::post), [`close`](Client::close),
-///   [`close_write`](Client::close_write), [`abort`](Client::abort), [`hold`](Client::hold), and every method that only returns a value.
+///   [`close_write`](Client::close_write), [`abort`](Client::abort), [`hold`](Client::hold), and every method
+///   that only returns a value or changes a setting.
 /// - These methods may block for at most the server's write timeout: [`write`](Client::write),
 ///   [`write_line`](Client::write_line), [`write_vectored_all`](Client::write_vectored_all),
 ///   [`write_frame`](Client::write_frame), `write!` and [`flush`](Client::flush). Dropping the guard of a

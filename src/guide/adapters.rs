@@ -5,12 +5,14 @@
 //! Implement [`Adapter`] for your type. All methods have defaults, and most adapters implement only
 //! [`receiving`](crate::Adapter::receiving).
 //!
-//! | callback | when it is called | connection |
-//! |---|---|---|
-//! | [`opening`](crate::Adapter::opening) | once, first | open |
-//! | [`receiving`](crate::Adapter::receiving) | each time bytes have arrived, with all bytes that are available | open |
-//! | [`closing`](crate::Adapter::closing) | once, last, if `opening` was called | accepts last writes, unless it was lost, aborted or too slow |
-//! | [`serving`](crate::Adapter::serving) | once, after `opening`; if you implement it, `receiving` is not called | open until it returns |
+//! | callback | when it is called |
+//! |---|---|
+//! | [`opening`](crate::Adapter::opening) | once, first |
+//! | [`receiving`](crate::Adapter::receiving) | each time bytes have arrived, with all bytes that are available |
+//! | [`closing`](crate::Adapter::closing) | once, last, if `opening` was called |
+//! | [`serving`](crate::Adapter::serving) | once, after `opening`; if you implement it, `receiving` is not called |
+//!
+//! All of them may write. The page [`endings`](super::endings#all-endings) says when a write can fail.
 //!
 //! All callbacks of a client run on the client's own thread, one after another. The factory runs on that
 //! thread too, before `opening`. The adapter is dropped after `closing`.

@@ -9,7 +9,8 @@
 //! - a limit on the number of clients, and timeouts for slow clients,
 //! - panics that are reported,
 //! - writes that do not mix and do not wait forever,
-//! - replies that still reach the peer after a close.
+//! - replies that still reach the peer after a close, and in a stop,
+//! - restarts that lose no connection.
 //!
 //! # tokio and async
 //!

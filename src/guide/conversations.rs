@@ -38,37 +38,30 @@
 //!
 //! | method | returns |
 //! |---|---|
-//! | [`chunk`](crate::Input::chunk) | the bytes that have arrived, or `None` at the end of input |
+//! | [`chunk`](crate::Input::chunk) | the bytes that have arrived, or `None` at the [end of input](#end-of-input) |
 //! | [`frame`](crate::Input::frame) | the next message, or `None` at the end of input |
 //! | `read`, `read_exact`, `read_line`, `take` and the rest of `Read` and `BufRead` | the same as for any reader |
 //! | [`stream`](crate::Input::stream) | input and output as one stream |
 //!
 //! The methods can be mixed, because none of them consumes more bytes than it returns.
-//! [`Input::set_deadline`] sets a time after which reads fail with `TimedOut`. The connection continues after
-//! such an error.
+//! [`Input::set_deadline`] sets a time after which reads fail. The page [`deadlines`](super::deadlines) has an
+//! example.
 //!
 //! # End of input
 //!
-//! Reads reach the end of input when the peer ends its output. They also reach it when the server closes the
-//! client, for example in a stop. In both cases the last message can be incomplete, and `read_line` then
-//! returns only the first part of the line. Check a message before you act on it:
-//!
-//! - A line that ends in `\n` is complete.
-//! - [`Input::frame`] returns only complete messages. (`Lines` accepts a last line without a line end.)
-//! - For other reads, call [`Client::is_closed`]. It returns `true` if the server has closed the client.
+//! Reads reach the end of input when the peer ends its output. If the server closes the client or stops,
+//! `chunk` and `frame` also return `None`, and all other reads fail. The page
+//! [`endings`](super::endings#reads) shows how that keeps half a message from looking complete.
 //!
 //! # Libraries that need a stream
 //!
 //! Many libraries read and write one blocking stream, such as a `TcpStream`. For them, [`Input::stream`]
-//! returns a [`Stream`], which implements `Read`, `BufRead` and `Write`. If the server closes the client,
-//! reads of the stream fail with [`ConnectionAborted`](std::io::ErrorKind::ConnectionAborted). Therefore a
-//! library cannot mistake a close by the server for an end of the peer's output.
+//! returns a [`Stream`], which implements `Read`, `BufRead` and `Write`.
 //!
 //! The documentation of [`Stream`] has an example. The program `examples/protocols/websocket.rs` serves
 //! WebSocket with the crate `tungstenite`.
 //!
 //! [`Adapter::serving`]: crate::Adapter::serving
-//! [`Client::is_closed`]: crate::Client::is_closed
 //! [`Input`]: crate::Input
 //! [`Input::frame`]: crate::Input::frame
 //! [`Input::set_deadline`]: crate::Input::set_deadline

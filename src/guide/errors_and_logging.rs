@@ -10,6 +10,7 @@
 //! | a callback returned an error | [`Failed`] | warn |
 //! | a callback returned an I/O error which means that the peer has disconnected | [`Lost`], or an earlier reason | debug |
 //! | a callback panicked | [`Panicked`] | error |
+//! | the peer reads too slowly | [`TooSlow`] | warn, at most once in 10 s for each server |
 //! | the peer ended its output | [`ByPeer`] | debug |
 //!
 //! [`Closing`](crate::Closing) lists all reasons. If the factory panics, the client is closed, and `opening`
@@ -52,7 +53,7 @@
 //! | level | messages |
 //! |---|---|
 //! | error | panics, threads that failed or are stuck, servers that failed |
-//! | warn | clients that failed or were refused, accept errors, servers that are full |
+//! | warn | clients that failed, read too slowly or were refused, output that was cut off, accept errors, servers that are full |
 //! | info | servers and machines that start and stop |
 //! | debug | each client |
 //! | trace | each read |
@@ -80,3 +81,4 @@
 //! [`Lost`]: crate::Closing::Lost
 //! [`Panicked`]: crate::Closing::Panicked
 //! [`ByPeer`]: crate::Closing::ByPeer
+//! [`TooSlow`]: crate::Closing::TooSlow

@@ -25,7 +25,7 @@
 //! | `remote` is | the local address | the peer's address, together with the local address |
 //! | the end of stdin | is not noticed | ends the server, and the machine if it has no other server |
 //! | `run` with nothing prepared | hangs | returns |
-//! | `machine.stop` | skips every second server | stops every server and closes every client |
+//! | `machine.stop` | skips every second server | stops every server and closes every client; answers that are being computed still arrive |
 //! | intervals | drift | run at a fixed rate |
 //! | writes from several threads | mix | stay whole |
 //! | Ctrl-C | raises an exception | stops gracefully |

@@ -1,26 +1,22 @@
-//! Limits: all settings with their defaults, fixed limits, and the limits of the operating system.
+//! Limits: settings with their defaults, fixed limits, and the limits of the operating system.
 //!
 //! # Settings
 //!
-//! Each server has its own settings. [`TcpServer`] sets them.
+//! Each server has its own settings. [`TcpServer`] sets them. Limits in time have their own page,
+//! [`deadlines`](super::deadlines).
 //!
 //! | setting | default | effect |
 //! |---|---|---|
 //! | [`max_clients`] \* | 1,024 | at the limit, new clients wait in the kernel's queue |
 //! | [`when_full`] | [`Full::Wait`] | with [`Full::Refuse`], new clients get a message at the limit and are closed |
-//! | [`idle_timeout`] \* | none | if a client sends nothing for this long, it ends as [`Idle`] |
-//! | [`write_timeout`] \* | 30 s | if one write takes longer, the client ends as [`TooSlow`] |
 //! | [`max_backlog`] \* | 1 MiB per client | if more posted data waits for a client, it ends as [`TooSlow`] |
 //! | [`backlog`] | 4,096 | how many connections the kernel queues; Linux cuts it to `net.core.somaxconn` |
-//! | [`keepalive`] | 60 s | a peer that has vanished ends as [`Lost`] after one and a half times this, and at the latest after twice this |
 //! | [`nodelay`] | on | small writes are sent without delay (`TCP_NODELAY`) |
 //! | [`reuse_port`] | off | if on, several sockets may listen on one address |
 //! | [`stack_size`] | 2 MiB per client | the stack of the client's thread, at most 1 GiB; only the used part takes memory |
-//! | [`Machine::set_drain_timeout`] | 5 s | how long a [stop](super::stopping) may take |
 //!
-//! A [`StdioServer`](crate::StdioServer) has the same defaults for its only client, but no write timeout.
-//!
-//! \* These four settings can be changed while the server runs, with methods of its handle:
+//! \* These settings, the idle timeout and the write timeout can be changed while the server runs, with methods
+//! of its handle:
 //!
 //! ```
 //! use std::time::Duration;
@@ -42,7 +38,6 @@
 //! |---|---|
 //! | bytes in one call of `receiving` | at most 64 KiB |
 //! | output that a cork gathers before it sends | 64 KiB |
-//! | how long a closing connection waits for its peer | 1 s without progress, 5 s in total; no limit for the reader of a stdio server |
 //! | idle threads that wait for the next client | 16, each for 1 s |
 //! | connections that a full server has refused and keeps open for a moment | 32 per listener, each for 1 s |
 //! | log records that wait for the logger | 1 MiB |
@@ -61,8 +56,9 @@
 //!   so the limit allows about 16,000 threads. If a process starts more threads, it can be aborted.
 //! - **Threads.** `kernel.threads-max` and the pids limit of a container limit the number of threads. If a
 //!   client's thread cannot be started, that client is refused.
-//! - **Open files.** `ulimit -n` limits the file descriptors, and each client needs one. If no more can be
-//!   opened, the acceptor waits and tries again.
+//! - **Open files.** `ulimit -n` limits the file descriptors, and each client needs one.
+//!   [`Backport::run`](crate::Backport::run) raises the soft limit to the sum of all [`max_clients`] plus 64, if
+//!   the hard limit allows it. If no more files can be opened, the acceptor waits and tries again.
 //!
 //! # What ends the process
 //!
@@ -78,14 +74,9 @@
 //! [`Full::Wait`]: crate::Full::Wait
 //! [`Full::Refuse`]: crate::Full::Refuse
 //! [`idle_timeout`]: crate::TcpServer::idle_timeout
-//! [`write_timeout`]: crate::TcpServer::write_timeout
 //! [`max_backlog`]: crate::TcpServer::max_backlog
 //! [`backlog`]: crate::TcpServer::backlog
-//! [`keepalive`]: crate::TcpServer::keepalive
 //! [`nodelay`]: crate::TcpServer::nodelay
 //! [`reuse_port`]: crate::TcpServer::reuse_port
 //! [`stack_size`]: crate::TcpServer::stack_size
-//! [`Machine::set_drain_timeout`]: crate::Machine::set_drain_timeout
-//! [`Idle`]: crate::Closing::Idle
 //! [`TooSlow`]: crate::Closing::TooSlow
-//! [`Lost`]: crate::Closing::Lost

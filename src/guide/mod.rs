@@ -8,7 +8,9 @@
 //! | receive lines or frames instead of bytes | [`messages`] |
 //! | serve TCP or standard input, embed a server, or write your own kind of server | [`servers`] |
 //! | run a job every second, or once later | [`timers`] |
-//! | stop cleanly | [`stopping`] |
+//! | know how a client ends, and that its last answer arrives | [`endings`] |
+//! | stop or restart a server cleanly | [`stopping`] |
+//! | limit how long a client may take | [`deadlines`] |
 //! | protect a server from overload | [`limits`] |
 //! | find out why a client ended | [`errors_and_logging`] |
 //! | test without sockets and without waiting | [`testing`] |
@@ -19,6 +21,8 @@
 pub mod adapters;
 pub mod comparison;
 pub mod conversations;
+pub mod deadlines;
+pub mod endings;
 pub mod errors_and_logging;
 pub mod from_the_gem;
 pub mod limits;

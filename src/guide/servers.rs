@@ -24,11 +24,13 @@
 //!
 //! The handle has these methods, among others:
 //!
-//! - [`clients`](crate::ServerHandle::clients) lists the clients.
+//! - [`clients`](crate::ServerHandle::clients) lists the clients, and [`client`](crate::ServerHandle::client)
+//!   finds one by its number.
 //! - [`broadcast`](crate::ServerHandle::broadcast) sends data to all clients and waits for none of them.
 //! - [`suspend`](crate::ServerHandle::suspend) stops accepting clients until
 //!   [`resume`](crate::ServerHandle::resume).
-//! - [`stop`](crate::ServerHandle::stop) stops this server alone.
+//! - [`stop`](crate::ServerHandle::stop) stops this server alone. [`drain`](crate::ServerHandle::drain)
+//!   closes only its listeners, for a [restart](super::stopping#a-restart).
 //! - [`stats`](crate::ServerHandle::stats) returns counts of clients, bytes and failures.
 //!
 //! # A full server

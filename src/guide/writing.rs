@@ -1,4 +1,4 @@
-//! Writing: `write`, `post`, corks, and writing from other threads.
+//! Writing: `write`, `post`, corks, groups, and writing from other threads.
 //!
 //! A [`Client`] is a handle. It can be cloned, sent to other threads and kept for as long as you like. After
 //! the connection has ended, the handle does not keep the socket open, and writes fail with
@@ -9,9 +9,11 @@
 //! | [`write`], [`write_line`], [`write_vectored_all`], [`write_frame`], `write!` | while the peer does not read, at most for the write timeout | sends one record |
 //! | [`post`] | never | sends one record; data that the socket does not take waits in a backlog |
 //! | [`cork`] | not itself, but its guard blocks when it drops or flushes | gathers records |
-//! | [`close`] | never | data that was written before is still delivered |
-//! | [`abort`] | never | drops data that is not delivered yet |
-//! | [`id`](crate::Client::id), [`remote`](crate::Client::remote), [`is_closed`](crate::Client::is_closed), [`stats`](crate::Client::stats) | never | |
+//! | [`flush`] | like `write` | returns when the kernel has taken all posted and gathered data |
+//! | [`hold`](crate::Client::hold) | never | keeps the conversation open |
+//! | [`close`], [`close_write`], [`abort`] | never | end the connection, or only the output |
+//!
+//! All other methods of a client return a value or change a setting, and never block.
 //!
 //! # Records
 //!
@@ -53,8 +55,14 @@
 //! # Writing from other threads
 //!
 //! Any thread may write to a client: your own threads, the job of an interval, or the callback of another
-//! client. The handle of a server knows all clients, and its [`broadcast`](crate::ServerHandle::broadcast)
-//! posts to each of them:
+//! client. If another thread computes the *answer to a request*, give it a hold instead of a client. Otherwise
+//! the connection can end before the answer is written. [`endings`](super::endings#holds) shows such a program.
+//!
+//! # Writing to many clients
+//!
+//! A [`Group`](crate::Group) is a set of clients, such as a chat room, and its documentation has an example.
+//! The handle of a server knows all clients of the server. Both have a `broadcast`, which posts to each
+//! client and waits for none of them:
 //!
 //! ```
 //! use std::io::{BufRead, BufReader};
@@ -74,19 +82,10 @@
 //! # }
 //! ```
 //!
-//! **Answer a request on the client's own thread.** The callback may block until the answer is ready. If the
-//! peer ends its output after the request, as `nc -N` does, the connection ends as soon as the running
-//! callback has finished. If another thread answers later, its write fails with `BrokenPipe` and the answer
-//! is lost. The same is true in a [stop](super::stopping). If another thread must compute the answer, wait
-//! for it in the callback, for example on a channel.
+//! # The end of the output
 //!
-//! # Closing
-//!
-//! [`close`] may be called from any thread and any callback, and more than once. Data that was written before
-//! still reaches a peer that keeps reading. After `close` has returned, no further `receiving` starts, but a
-//! call that is already running finishes. From then on, only [`closing`](crate::Adapter::closing) may write.
-//!
-//! How long a closing connection waits for the peer is [limited](super::limits#fixed-limits).
+//! The page [`endings`](super::endings) describes when writes begin to fail, and how long a closing connection
+//! still delivers its output.
 //!
 //! [`write`]: crate::Client::write
 //! [`write_line`]: crate::Client::write_line
@@ -94,7 +93,9 @@
 //! [`write_frame`]: crate::Client::write_frame
 //! [`post`]: crate::Client::post
 //! [`cork`]: crate::Client::cork
+//! [`flush`]: crate::Client::flush
 //! [`close`]: crate::Client::close
+//! [`close_write`]: crate::Client::close_write
 //! [`abort`]: crate::Client::abort
 //! [`Client`]: crate::Client
 //! [`Corked::flush`]: crate::Corked::flush

@@ -24,8 +24,8 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// The bytes of one client, for [`Adapter::serving`](crate::Adapter::serving).
 ///
-/// A read blocks until the peer sends something. It returns the end of input when the peer ends its output. If a
-/// read waits longer than the client's idle timeout, the connection ends and the read fails with
+/// A read blocks until the peer sends something. It returns the end of input when the peer ends its output.
+/// If a read waits longer than the client's idle timeout, the connection ends and the read fails with
 /// [`TimedOut`](io::ErrorKind::TimedOut).
 ///
 /// When the server closes the client or stops, the input ends, even if there are unread bytes. From then on:

@@ -44,7 +44,7 @@ use crate::input::Input;
 /// After a call of [`Client::close`] or [`Client::abort`], reads fail with
 /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted), and writes fail with
 /// [`BrokenPipe`](io::ErrorKind::BrokenPipe). After a stop, reads fail in the same way, and writes still
-/// succeed. So the library can finish an answer, but it does not take half a message for a complete one.
+/// succeed. Therefore the library can finish an answer, but it does not take half a message for a complete one.
 ///
 /// Pass the library's error on with `?`. Then `closing` gets the real reason. Dropping the stream does not
 /// close the connection.

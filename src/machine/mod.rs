@@ -41,8 +41,8 @@ use crate::sync::atomic::Ordering;
 /// stops when its last interval has ended. A stop takes these steps:
 ///
 /// 1. The listeners close, so new clients are refused. Intervals and timeouts are cancelled.
-/// 2. The input of each client ends. A running callback finishes, and what it writes is delivered. Requests
-///    that were received but not yet passed to a callback are dropped. Writes of other threads are accepted
+/// 2. The input of each client ends. A running callback finishes, and its output is delivered. Requests that
+///    were received but not yet passed to a callback are dropped. Writes of other threads are accepted
 ///    until `closing` begins. A [`Hold`](crate::Hold) keeps its conversation open.
 /// 3. [`closing`](Adapter::closing) is called with the reason [`Stopping`](crate::Closing::Stopping), and may
 ///    write a goodbye. The output is delivered.

@@ -88,7 +88,7 @@ struct ControlThread<'a> {
     phase: Phase,
 }
 
-/// What has to be done at a certain time.
+/// An action with a certain time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Due {
     /// A drain of the machine has reached its limit.
@@ -104,8 +104,8 @@ enum Due {
 enum Phase {
     /// Clients end by themselves.
     Graceful,
-    /// Sockets were aborted. So many threads were left when the deadline was set, and the last one of them
-    /// ended before the given time.
+    /// Sockets were aborted. The number `threads` of threads were left when the deadline was set. The last
+    /// thread to end has ended before the time `since`.
     Hard { threads: usize, since: Instant },
     /// The machine no longer waits for anything.
     GivenUp,

@@ -36,7 +36,7 @@ pub(super) struct MachineShared {
     pub(super) scheduler: Scheduler,
     /// Written by `set_drain_timeout`, read by `run` when the stop begins.
     pub(super) drain_timeout: Mutex<Duration>,
-    /// What was asked for. It is never lowered. Written by the thread that asks, so that a call that repeats an
+    /// The largest request so far. Written by the thread that asks, so that a call that repeats an
     /// earlier one sends nothing.
     asked: AtomicU8,
     /// `true` if the machine was asked to stop or has stopped. Set by the thread that asks for the stop. Read

@@ -48,7 +48,7 @@ impl Control {
     /// - The error of the operating system if the thread cannot be started. If that happens later, when the
     ///   machine begins to run, it is the error of `run`.
     /// - An error of kind [`InvalidInput`](io::ErrorKind::InvalidInput) if the name contains a NUL byte.
-    /// - An error of kind [`Other`](io::ErrorKind::Other) if the server is stopping or has ended.
+    /// - An error of kind [`Other`](io::ErrorKind::Other) if the server is stopping, drains or has ended.
     pub fn spawn(&self, name: impl AsRef<str>, f: impl FnOnce() + Send + 'static) -> io::Result<()> {
         if name.as_ref().contains('\0') {
             return Err(io::Error::new(
@@ -64,8 +64,8 @@ impl Control {
         })
     }
 
-    /// Returns a channel that is disconnected when the server is asked to stop. No message is ever sent on
-    /// it.
+    /// Returns a channel that is disconnected when the server is asked to stop or to drain. No message is
+    /// ever sent on it.
     ///
     /// Use it in a `select!`, or in a `recv` that waits only for the stop. If the machine does not run yet,
     /// the channel is disconnected when it does.
@@ -74,14 +74,14 @@ impl Control {
         self.state.stopping()
     }
 
-    /// Returns `true` if the server was asked to stop.
+    /// Returns `true` if the server was asked to stop or to drain, or has ended.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.state.is_stopping()
     }
 
-    /// Calls `f` once when the server is asked to stop or has ended. If the server is already stopping, calls
-    /// `f` at once.
+    /// Calls `f` once when the server is asked to stop or to drain, or has ended. If the server is already
+    /// stopping, calls `f` at once.
     ///
     /// Use it to wake a thread of the server, for example by shutting down the socket in which the thread
     /// blocks. `f` runs on the thread that is in [`Machine::run`](crate::Machine::run), and must not block. If the

@@ -74,10 +74,11 @@ impl ServerHandle {
     /// Stops this server alone, gracefully. Returns at once. A second call does nothing.
     ///
     /// The server closes its listeners, and then ends its clients with the reason
-    /// [`Stopping`](crate::Closing::Stopping), in the same way as a stop of the [machine](crate::Machine#stopping).
-    /// Clients that are left after the [drain timeout](crate::Machine::set_drain_timeout) are aborted. The
-    /// server has ended when its last client has ended. When the last server of a machine has ended, the
-    /// machine stops. If the machine does not run yet, the listeners close when it runs.
+    /// [`Stopping`](crate::Closing::Stopping), in the same way as a stop of the
+    /// [machine](crate::Machine#stopping). Clients that are left after the [drain
+    /// timeout](crate::Machine::set_drain_timeout) are aborted. The server has ended when its last client has
+    /// ended. When the last server of a machine has ended, the machine stops. If the machine does not run
+    /// yet, the listeners close when it runs.
     pub fn stop(&self) {
         self.state.request_stop();
     }

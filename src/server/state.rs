@@ -44,7 +44,7 @@ pub(crate) struct ServerState {
     events: Events,
     registry: Mutex<ClientRegistry>,
     stop: Mutex<StopStage>,
-    /// What was asked for: [`NOTHING`], [`DRAIN`] or [`STOP`]. It is never lowered. Written by the thread that
+    /// The largest request so far: [`NOTHING`], [`DRAIN`] or [`STOP`]. Written by the thread that
     /// asks, before it changes `stop`.
     asked: AtomicU8,
     /// Disconnected when the listeners close.

@@ -1,4 +1,5 @@
-//! Tests of how one client ends: holds, stops, the end of input, aborts, half-closes, and functions of `on_close`.
+//! Tests of how one client ends: holds, stops, the end of input, aborts, half-closes, and functions of
+//! `on_close`.
 
 use std::sync::Arc;
 
@@ -138,7 +139,7 @@ fn an_abort_ends_the_wait_for_a_hold_that_is_leaked() {
     });
 }
 
-/// A function of `on_close` runs once, and before `closing`, whoever ends the connection.
+/// A function of `on_close` runs once, and before `closing`. Any thread may end the connection.
 #[test]
 fn a_function_for_the_end_runs_once_and_before_closing() {
     explore(Time::Stands, || {

@@ -1,6 +1,6 @@
 //! Interleaving tests of the coordination core. They run the real code. [`crate::sync`] replaces its locks,
-//! condition variables, threads and channels with versions for the crate `shuttle`, whose scheduler tries
-//! another interleaving in each round. Only `.ci/model` builds these tests.
+//! condition variables, threads and channels with versions for the crate `shuttle`. The scheduler of that
+//! crate tries another interleaving in each round. Only `.ci/model` builds these tests.
 //!
 //! The tests find deadlocks, lost wake-ups, checks that are outdated when the code acts on them, and actions
 //! that happen twice or never. There are two limits. First, all atomics are sequentially consistent, so only

@@ -3,12 +3,13 @@
 //!
 //! A thread counts as ended only after the destructors of its thread-locals have run. The guard that reports
 //! its end is a thread-local itself, and is dropped last ([`LAST`]). Therefore a destructor that hangs is
-//! noticed, and a slow destructor delays no other thread. Windows is an exception: it runs destructors under one
-//! lock, which every thread needs to start and to end.
+//! noticed, and a slow destructor delays no other thread. Windows is an exception: it runs destructors under
+//! one lock, which every thread needs to start and to end.
 //!
-//! Threads that have ended are joined when the next thread starts, when a worker leaves the pool, and at the stop
-//! by the thread in `run`. A join waits only for the operating system, never for user code. A thread that ends
-//! joins no other: in a stop of thousands of clients, these joins would compete with the ends of the others.
+//! Threads that have ended are joined when the next thread starts, when a worker leaves the pool, and at the
+//! stop by the thread in `run`. A join waits only for the operating system, never for user code. A thread
+//! that ends joins no other: in a stop of thousands of clients, these joins would compete with the ends of
+//! the others.
 //!
 //! Each thread says when it runs [user code](mod@user_code). If the machine has to give up on threads, it names
 //! these threads first, because all other code ends by itself.
