@@ -51,7 +51,10 @@ impl Client {
         if !state.is_closing() && state.half_close == HalfClose::No {
             state.half_close = HalfClose::Asked;
             self.shared.output_ended.store(true, Ordering::Release);
-            state.end_output_if_sent();
+            state.end_output_if_taken();
+            if state.owes_end_of_output() {
+                self.shared.flush_later(state);
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use crossbeam_channel::{bounded, Receiver, Sender};
 
 use crate::network::{Network, SERVER};
 use crate::readers::{connect, read, Behaviour};
-use crate::support::{next, pattern};
+use crate::support::{eventually, next, pattern};
 
 const GOODBYE: usize = 100_000;
 const ROUNDS: usize = 3;
@@ -145,8 +145,10 @@ fn write(path: Path, client: &Client, size: usize) -> Option<thread::JoinHandle<
         }
         WriteThenClose | WriteThenStop => client.write(pattern(size)).unwrap(),
         BlockedWriteAndClose | BlockedWriteAndStop => {
-            let writer = client.clone();
-            return Some(thread::spawn(move || writer.write(pattern(size))));
+            let (writer, record) = (client.clone(), pattern(size));
+            let thread = thread::spawn(move || writer.write(record));
+            eventually("the write has begun", || client.stats().bytes_out > 0);
+            return Some(thread);
         }
         GoodbyeAtStop | GoodbyeAtClose => {}
     }

@@ -1,6 +1,6 @@
 //! At a stop, the drain timeout is the only bound of the delivery (P6, P10).
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::readers::{connect, read, Behaviour};
 use crate::support::{assert_same, eventually, next, pattern};
 
 /// Writes 20 MB, and tells the test of its client first.
-struct Flood(Sender<Client>);
+struct Flood(Sender<Client>, Arc<Vec<u8>>);
 
 const SIZE: usize = 20_000_000;
 const RATE: usize = 2000;
@@ -19,16 +19,17 @@ const RATE: usize = 2000;
 impl Adapter for Flood {
     fn opening(&mut self, client: &Client) -> Result {
         self.0.send(client.clone())?;
-        Ok(client.write(pattern(SIZE))?)
+        Ok(client.write(&*self.1)?)
     }
 }
 
 /// Stops while the write is under way. Returns what arrived, how long the stop took, and the client.
 fn stop_after(limit: Duration, server_alone: bool) -> (Vec<u8>, Duration, Client) {
     let (sender, clients) = bounded(1);
-    let machine = Machine::new();
+    let (machine, data) = (Machine::new(), Arc::new(pattern(SIZE)));
     machine.set_drain_timeout(limit);
-    let server = machine.prepare(TcpServer::new("127.0.0.1:0", move || Flood(sender.clone()))).unwrap();
+    let factory = move || Flood(sender.clone(), Arc::clone(&data));
+    let server = machine.prepare(TcpServer::new("127.0.0.1:0", factory)).unwrap();
     let running = machine.start().unwrap();
     let stream = connect(server.local_addr(), RATE);
     let client = next(&clients);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use backport::{Adapter, Client, Closing, Machine, Result, ServerHandle};
 
-use crate::support::{eventually, in_time, next, serve, serve_with, Echo, Peer, Served, Watch};
+use crate::support::{eventually, in_time, next, serve, Echo, Peer, Served, Watch};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -143,35 +143,4 @@ fn a_machine_that_drains_prepares_no_server() {
     eventually("it refuses", || served.machine().prepare_tcp_server("127.0.0.1:0", || Echo).is_err());
     drop(peer);
     served.join().unwrap();
-}
-
-/// A connection that the kernel has accepted waits in the listen queue or for a place, and is served.
-#[test]
-fn a_drain_serves_everyone_who_waits_for_a_place() {
-    let watch = Watch::new();
-    let watched = watch.clone();
-    let served = serve_with(move || watched.around(Polite), |server| server.max_clients(1));
-    let first = served.connect();
-    first.assert_echo(b"in");
-    let waits: Vec<_> = (0..3).map(|_| served.connect()).collect();
-    waits.iter().for_each(|peer| peer.send("waits"));
-    // The acceptor has one of them in its hands. The kernel has the others.
-    std::thread::sleep(Duration::from_millis(100));
-    served.server.drain(LONG);
-    first.assert_echo(b"goes on");
-    first.half_close();
-    assert_eq!(first.read_to_end(), b"goodbye: closed by the peer");
-    drop(first);
-    let mut served_too = 0;
-    for peer in waits {
-        let mut said = Vec::new();
-        // The kernel has reset a connection that was not accepted.
-        drop(peer.stream.shutdown(std::net::Shutdown::Write));
-        if std::io::Read::read_to_end(&mut &peer.stream, &mut said).is_ok() && said.starts_with(b"waits") {
-            served_too += 1;
-        }
-    }
-    assert!(served_too >= 1, "the connection that was accepted is served");
-    served.join().unwrap();
-    watch.assert_balanced();
 }

@@ -79,7 +79,8 @@ fn joins_and_leaves_of_many_threads_leave_nobody_behind() {
                 for _ in 0..100 {
                     let peer = Peer::connect(address);
                     peer.send("hello\n");
-                    assert_eq!(peer.read_line(), "in");
+                    // A broadcast of another peer may come first.
+                    assert!(["in", "hello"].contains(&&*peer.read_line()));
                 }
             })
         })
