@@ -47,7 +47,9 @@ pub(crate) fn read(stream: &TcpStream, behaviour: Behaviour) -> (Vec<u8>, io::Re
     });
     let result = read_steadily(stream, behaviour);
     done.store(true, Ordering::Relaxed);
-    sender.map(|sender| sender.join().unwrap());
+    if let Some(sender) = sender {
+        sender.join().unwrap();
+    }
     result
 }
 

@@ -9,6 +9,7 @@ use crossbeam_channel::{unbounded, Sender};
 
 use crate::support::{eventually, next, serve};
 
+type End = fn(&TestClient);
 type Read1 = fn(&mut Input) -> Result<String>;
 
 /// Reads a message in its own way, and reports the result and the reason.
@@ -149,7 +150,7 @@ fn a_stop_in_the_middle_of_a_message_is_an_error_over_tcp() {
 #[test]
 fn a_stop_and_a_close_in_the_middle_of_a_message_are_errors_over_memory() {
     for (name, read, expected) in ways() {
-        let ends: [(fn(&TestClient), &str); 2] = [
+        let ends: [(End, &str); 2] = [
             (|client| client.server().stop(), "the server is stopping"),
             (|client| client.server().clients()[0].close(), "closed by the server"),
         ];

@@ -227,7 +227,12 @@ fn the_stages_of_an_ending_show_in_is_stopping_and_is_closed() {
 
 #[test]
 fn a_hold_of_an_ended_client_is_harmless() {
-    let served = serve(|| receiving(|client, _| Ok(client.close())));
+    let served = serve(|| {
+        receiving(|client, _| {
+            client.close();
+            Ok(())
+        })
+    });
     let peer = served.connect();
     eventually("it is registered", || served.server.client_count() == 1);
     let client = served.server.clients().remove(0);

@@ -18,13 +18,14 @@ impl Adapter for Told {
     fn receiving(&mut self, client: &Client, line: &[u8]) -> Result {
         self.0.send(client.hold())?;
         match line {
-            b"fail" => Err("on purpose".into()),
+            b"fail" => return Err("on purpose".into()),
             b"panic" => std::panic::resume_unwind(Box::new("on purpose")),
-            b"flood" => Ok(client.write(vec![0; 50_000_000])?),
-            b"close" => Ok(client.close()),
-            b"abort" => Ok(client.abort()),
-            _ => Ok(()),
+            b"flood" => client.write(vec![0; 50_000_000])?,
+            b"close" => client.close(),
+            b"abort" => client.abort(),
+            _ => {}
         }
+        Ok(())
     }
 }
 

@@ -145,7 +145,8 @@ pub(super) fn all() -> Vec<Variant> {
         on_receiving!("write_vectored_all and write!", whole, |client, context| {
             context.compute(client);
             client.write_vectored_all(&[b"the first", b" half, "])?;
-            Ok(write!(client, "the {} half", "second")?)
+            let which = "second";
+            Ok(write!(client, "the {which} half")?)
         }),
         on_receiving!("post and flush", whole, |client, context| {
             context.compute(client);
