@@ -301,6 +301,37 @@ impl ClientShared {
 }
 
 impl ClientState {
+    /// Sends the end of output if `close_write` was called and the peer has taken nearly all output. If the
+    /// peer has not, the caller requests a [flush](crate::reactor::Flush), which calls this again.
+    ///
+    /// The end must not be sent earlier. If the read side is shut down after that, for example by a stop, the
+    /// next input causes RST, which destroys the output that is still in transit.
+    pub(super) fn end_output_if_taken(&mut self) {
+        if !self.owes_end_of_output() {
+            return;
+        }
+        let taken = match &self.transport {
+            Some(transport) if self.may_be_untaken() => transport.is_taken(),
+            _ => true,
+        };
+        if taken {
+            self.end_output();
+        }
+    }
+
+    /// Returns `true` if `close_write` was called, all accepted output is sent, and the end of output is not.
+    pub(super) fn owes_end_of_output(&self) -> bool {
+        let sent = !self.writer_active && self.backlog.is_empty() && self.output != Output::HeldBack;
+        self.half_close == HalfClose::Asked && sent
+    }
+
+    pub(super) fn end_output(&mut self) {
+        self.half_close = HalfClose::Sent;
+        if let Some(transport) = &self.transport {
+            transport.end_output();
+        }
+    }
+
     /// Takes the functions of `on_close`. The caller must call [`ClientShared::call`] with them.
     fn take_calls(&mut self) -> Calls {
         self.calling += usize::from(!self.on_close.is_empty());

@@ -211,12 +211,9 @@ impl ClientShared {
     pub(super) fn uncork(self: &Arc<Self>) -> io::Result<()> {
         let mut state = self.state.lock();
         state.corks -= 1;
-        if state.corks == 0 && state.owes_end_of_output() {
-            self.flush_later(state);
-            return Ok(());
-        }
         // The closing of the connection sends the rest.
-        if state.corks > 0 || state.backlog.is_empty() || state.is_closing() {
+        let idle = state.backlog.is_empty() && !state.owes_end_of_output();
+        if state.corks > 0 || idle || state.is_closing() {
             return Ok(());
         }
         self.send(state, &mut [])
