@@ -114,6 +114,9 @@ impl ClientShared {
         if !state.backlog.is_empty() && !state.is_closing() {
             // An error has already ended the connection, and no caller waits for this result.
             drop(self.send(state, &mut []));
+        } else if state.owes_end_of_output() {
+            // Nothing reports when the peer has taken the output.
+            state.end_output();
         }
     }
 }
@@ -131,8 +134,9 @@ impl Flush for ClientShared {
             let Some(transport) = state.transport.clone() else { return };
             match state.send_backlog(&*transport) {
                 Ok(Sent::All) => {
-                    state.flush_requested = false;
-                    state.end_output_if_sent();
+                    state.end_output_if_taken();
+                    // The reactor calls this again when the peer has taken more.
+                    state.flush_requested = state.owes_end_of_output();
                     return;
                 }
                 Ok(Sent::NoRoom) => {

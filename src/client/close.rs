@@ -52,7 +52,10 @@ impl Client {
         if !state.is_closing() && state.half_close == HalfClose::No {
             state.half_close = HalfClose::Asked;
             self.shared.output_ended.store(true, Ordering::Release);
-            state.end_output_if_sent();
+            state.end_output_if_taken();
+            if state.owes_end_of_output() {
+                self.shared.flush_later(state);
+            }
         }
     }
 
@@ -87,8 +90,9 @@ impl Client {
     /// Use it to wake a callback that waits for something other than this client, for example by shutting
     /// down the socket of another server. It runs on the thread that ends the connection. This is the thread
     /// that calls [`close`](Client::close) or [`abort`](Client::abort), the thread in
-    /// [`Machine::run`](crate::Machine::run) at a stop, the client's own thread, or a thread of the crate that
-    /// notices a lost connection. `f` must not block, because other clients may wait for that thread.
+    /// [`Machine::run`](crate::Machine::run) at a stop, the thread that drops the last [`Hold`](crate::Hold)
+    /// after a stop, the client's own thread, or a thread of the crate that notices a lost connection. `f` must
+    /// not block, because other clients may wait for that thread.
     ///
     /// If the connection is already ending, `f` runs at once on the calling thread. Several functions run in
     /// the order of the calls. A panic in `f` is logged.
@@ -317,6 +321,37 @@ impl ClientShared {
 }
 
 impl ClientState {
+    /// Sends the end of output if `close_write` was called and the peer has taken nearly all output. If the
+    /// peer has not, the caller requests a [flush](crate::reactor::Flush), which calls this again.
+    ///
+    /// The end must not be sent earlier. If the read side is shut down after that, for example by a stop, the
+    /// next input causes RST, which destroys the output that is still in transit.
+    pub(super) fn end_output_if_taken(&mut self) {
+        if !self.owes_end_of_output() {
+            return;
+        }
+        let taken = match &self.transport {
+            Some(transport) if self.may_be_untaken() => transport.is_taken(),
+            _ => true,
+        };
+        if taken {
+            self.end_output();
+        }
+    }
+
+    /// Returns `true` if `close_write` was called, all accepted output is sent, and the end of output is not.
+    pub(super) fn owes_end_of_output(&self) -> bool {
+        let sent = !self.writer_active && self.backlog.is_empty() && self.output != Output::HeldBack;
+        self.half_close == HalfClose::Asked && sent
+    }
+
+    pub(super) fn end_output(&mut self) {
+        self.half_close = HalfClose::Sent;
+        if let Some(transport) = &self.transport {
+            transport.end_output();
+        }
+    }
+
     /// Takes the functions of `on_close`. The caller must call [`ClientShared::call`] with them.
     fn take_calls(&mut self) -> Calls {
         self.calling += usize::from(!self.on_close.is_empty());

@@ -245,7 +245,7 @@ impl ClientShared {
             let previous = state.transport.replace(Arc::clone(&transport));
             if state.output == Output::HeldBack {
                 state.output = Output::Open;
-                state.end_output_if_sent();
+                state.end_output_if_taken();
             }
             (previous, state.output)
         };
@@ -321,17 +321,6 @@ impl ClientState {
     /// Returns how many of the unsent bytes were posted.
     pub(super) fn posted(&self) -> usize {
         self.unsent().saturating_sub(self.gathered)
-    }
-
-    /// Sends the end of output if `close_write` was called and all accepted output is sent.
-    pub(super) fn end_output_if_sent(&mut self) {
-        let sent = !self.writer_active && self.backlog.is_empty() && self.output != Output::HeldBack;
-        if self.half_close == HalfClose::Asked && sent {
-            self.half_close = HalfClose::Sent;
-            if let Some(transport) = &self.transport {
-                transport.end_output();
-            }
-        }
     }
 
     /// Drops the output that the kernel has not taken yet.

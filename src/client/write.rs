@@ -160,7 +160,8 @@ impl ClientShared {
         let mut state = self.state.lock();
         state.corks -= 1;
         // The closing of the connection sends the rest.
-        if state.corks > 0 || state.backlog.is_empty() || state.is_closing() {
+        let idle = state.backlog.is_empty() && !state.owes_end_of_output();
+        if state.corks > 0 || idle || state.is_closing() {
             return Ok(());
         }
         self.send(state, &mut [])
@@ -206,7 +207,7 @@ impl ClientShared {
         match result {
             Ok(()) => {
                 state.last_write = Some(Instant::now());
-                if !state.backlog.is_empty() && state.corks == 0 {
+                if state.corks == 0 && (!state.backlog.is_empty() || state.owes_end_of_output()) {
                     self.flush_later(state);
                 }
                 Ok(())
@@ -243,7 +244,7 @@ impl ClientShared {
         state.writer_active = false;
         state.in_flight = 0;
         state.gathered = state.gathered.saturating_sub(gathered);
-        state.end_output_if_sent();
+        state.end_output_if_taken();
         // All threads are woken, because one of them may be the session, which waits for its last step.
         self.changed.notify_all();
         (state, result)

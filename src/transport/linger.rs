@@ -63,9 +63,7 @@ impl SocketTransport {
 
     /// Waits until the peer has taken nearly all output, and drops the input that arrives until then.
     fn await_taken(&self, linger: &Linger) -> Taken {
-        self.shrink_queue();
-        set_not_sent_limit(self, 1);
-        if self.wait(PollFlags::OUT, Some(Duration::ZERO)) != Ok(PollFlags::empty()) {
+        if self.is_nearly_taken() {
             return Taken::AtOnce;
         }
         let (start, mut watched) = (Instant::now(), false);
@@ -100,6 +98,13 @@ impl SocketTransport {
                 }
             }
         }
+    }
+
+    /// Returns `true` if the peer has taken nearly all output. Later writes would be slow.
+    pub(super) fn is_nearly_taken(&self) -> bool {
+        self.shrink_queue();
+        set_not_sent_limit(self, 1);
+        self.wait(PollFlags::OUT, Some(Duration::ZERO)) != Ok(PollFlags::empty())
     }
 
     /// A socket is also writable after an error.

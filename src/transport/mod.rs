@@ -102,6 +102,12 @@ pub(crate) trait Transport: Send + Sync {
     /// default is for a transport that can only end both directions.
     fn end_output(&self) {}
 
+    /// Returns `true` if the peer has taken nearly all output, or if this side cannot tell. Never blocks. It is
+    /// called only if nothing more will be written, because it may slow down later writes.
+    fn is_taken(&self) -> bool {
+        true
+    }
+
     /// Asks the system to end the connection when the peer takes nothing of the output for as long as
     /// `quiet`. A read or write then fails with `TimedOut`. Returns `false` if the system cannot do that. The
     /// caller then has to watch whether writes make progress.

@@ -207,6 +207,10 @@ impl Transport for SocketTransport {
         shutdown(&self.socket, std::net::Shutdown::Write);
     }
 
+    fn is_taken(&self) -> bool {
+        self.is_nearly_taken()
+    }
+
     fn limit_quiet(&self, quiet: Duration) -> bool {
         self.set_user_timeout(quiet)
     }

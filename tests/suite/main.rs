@@ -14,6 +14,7 @@ mod clock;
 mod closing;
 mod corks;
 mod custom_server;
+mod endings;
 mod framing;
 mod gem;
 mod input;

@@ -1,0 +1,14 @@
+//! Endings with peers that read slowly but steadily: everything that was accepted arrives (P6, P9).
+//!
+//! [`readers`] plays the peers. [`network`] has a link with a delay. [`delivery`] crosses the ways to write and
+//! to end with the peers. The cases run at the same time, because they mostly wait.
+
+#![cfg(target_os = "linux")]
+
+#[path = "../../support/mod.rs"]
+mod support;
+
+mod delivery;
+mod drain_timeout;
+mod network;
+mod readers;
