@@ -52,7 +52,7 @@ fn a_job_that_is_due_earlier_wakes_the_thread() {
             let machine = machine.clone();
             thread::spawn(move || {
                 let stopped = machine.clone();
-                machine.prepare_timeout(Duration::ZERO, move || stopped.stop_once());
+                machine.prepare_timeout(Duration::ZERO, move || stopped.stop());
             })
         });
         machine.run().unwrap();

@@ -235,6 +235,14 @@ impl Transport for ServerEnd {
         self.0.change(|state| state.shut = true);
     }
 
+    /// If the peer has not read everything, it is reported when it reads again.
+    fn is_taken(&self) -> bool {
+        let mut state = self.0.state.lock();
+        let taken = state.window.is_empty() || state.aborted || !self.0.watched;
+        state.starved |= !taken;
+        taken
+    }
+
     fn linger(&self, linger: &Linger) -> Lingered {
         // Chance decides whether the peer is slow.
         let slow = linger.maybe_untaken && pick(2) == 0;
