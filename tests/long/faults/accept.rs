@@ -263,6 +263,7 @@ fn a_full_server_that_refuses_keeps_no_descriptors_and_gives_one_warning() {
         assert!(load < 0.01, "{:.1} % of a processor", load * 100.0);
         inside.assert_echo(b"still in");
         drop((inside, peers));
+        host.eventually("the places are free", |report| report.get("current") == 0);
         host.finish();
     }
 }
@@ -287,5 +288,6 @@ fn a_full_server_that_refuses_works_with_descriptors_that_are_out_for_a_while() 
     waiting.iter().for_each(|peer| assert_eq!(peer.read_to_end(), b"busy"));
     assert_eq!(host.report().get("refused"), 103);
     drop((inside, waiting));
+    host.eventually("the places are free", |report| report.get("current") == 0);
     host.finish();
 }
