@@ -5,9 +5,6 @@
 #[cfg(unix)]
 pub(crate) use unix::raise;
 
-/// How many files a process may need beside those of its clients: its listeners, the log, files of the program.
-pub(crate) const SPARE: usize = 64;
-
 /// This system has no such limit.
 #[cfg(not(unix))]
 pub(crate) fn raise(_: usize) {}
@@ -17,8 +14,10 @@ mod unix {
     use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
     use crate::logging::{debug, warn};
-    use crate::open_files::SPARE;
 
+    /// How many files a process may need beside those of its clients: its listeners, the log, files of the
+    /// program.
+    const SPARE: usize = 64;
     /// On macOS, no process can have a higher limit if its hard limit is infinite, which is the default
     /// (`OPEN_MAX`, see the page setrlimit(2) there).
     const OPEN_MAX: u64 = 10_240;
