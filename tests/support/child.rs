@@ -34,12 +34,27 @@ pub(crate) fn exit(status: i32) -> ! {
 
 /// The command that runs this binary as `role`, behind `wrapper` (`strace …`, `sh -c …`).
 pub(crate) fn command(wrapper: &[&str], role: &str) -> Command {
-    let mut words: Vec<String> = wrapper.iter().map(|word| (*word).to_owned()).collect();
+    let mut words: Vec<String> = Vec::new();
+    if ignores_signals() {
+        // A child would inherit that, and a server leaves ignored signals ignored.
+        words.extend(["env", "--default-signal=INT,HUP"].map(str::to_owned));
+    }
+    words.extend(wrapper.iter().map(|word| (*word).to_owned()));
     words.push(std::env::current_exe().unwrap().to_str().unwrap().to_owned());
     words.extend(["--exact", role, "--nocapture", "--test-threads=1"].map(str::to_owned));
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).env(ROLE, role).env_remove("RUST_BACKTRACE");
     command
+}
+
+/// Whether this process was started with SIGINT or SIGHUP ignored, for example by `nohup` or in the background of
+/// a script.
+fn ignores_signals() -> bool {
+    const HUP_AND_INT: u64 = 0b11;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & HUP_AND_INT != 0)
 }
 
 /// A process; killed if it is dropped while it runs.
