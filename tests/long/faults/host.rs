@@ -97,6 +97,8 @@ impl Setup {
         let mut host = self.begin();
         let threads = host.addresses.len() as u64 + reactor;
         host.eventually("the machine has started", |report| report.get("threads") >= threads);
+        // A thread counts before the system has started it.
+        eventually("its threads run", || host.machine_threads() as u64 >= threads);
         host.base = host.now();
         if reactor == 0 {
             host.base.threads += 1;
@@ -247,9 +249,20 @@ impl Host {
 
     /// Whether there is a thread of that name.
     pub(crate) fn has_started_its_reactor(&self) -> bool {
+        self.thread_names().iter().any(|name| name.starts_with("backport-reacto"))
+    }
+
+    /// How many acceptors and reactors run.
+    fn machine_threads(&self) -> usize {
+        let names = self.thread_names();
+        let machine =
+            |name: &&String| name.starts_with("backport-accept") || name.starts_with("backport-reacto");
+        names.iter().filter(machine).count()
+    }
+
+    fn thread_names(&self) -> Vec<String> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process)).unwrap().flatten();
-        let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
-        names.into_iter().any(|name| name.starts_with("backport-reacto"))
+        tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok()).collect()
     }
 
     /// What must hold after every scenario, once its peers have gone.
