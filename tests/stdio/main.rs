@@ -11,6 +11,7 @@ mod errors;
 mod reader;
 mod sockets;
 mod streams;
+mod variants;
 
 use std::io::{Read, Write};
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
