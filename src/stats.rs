@@ -40,7 +40,8 @@ pub struct ServerStats {
     pub bytes_out: u64,
     /// How many bytes wait for its clients because the kernel has not taken them yet.
     pub backlog: usize,
-    /// How many clients have ended as [`Panicked`](crate::Closing::Panicked).
+    /// How many clients have ended as [`Panicked`](crate::Closing::Panicked), or had a panic in `closing`, in the
+    /// drop of the adapter or in the drop of an error.
     pub panics: u64,
     /// How many clients have ended as [`Failed`](crate::Closing::Failed).
     pub failures: u64,

@@ -19,6 +19,7 @@ pub(crate) struct Tally {
     too_slow: AtomicU64,
     idle: AtomicU64,
     failed: AtomicU64,
+    /// The clients with a panic: in a callback, in `closing` or in the drop of the adapter.
     panicked: AtomicU64,
     records: AtomicU64,
     /// The first few faults, in words.
@@ -29,7 +30,8 @@ impl Tally {
     /// Returns the adapter with counters around its callbacks.
     pub(crate) fn around<A: Adapter>(self: &Arc<Self>, adapter: A) -> Tallied<A> {
         count(&self.made);
-        Tallied { adapter, tally: Arc::clone(self), opened: false, closed: false }
+        let late = LatePanic(Arc::clone(self));
+        Tallied { adapter, tally: Arc::clone(self), opened: false, closed: false, _late: late }
     }
 
     pub(crate) fn wrong(&self, what: impl Into<String>) {
@@ -84,6 +86,19 @@ pub(crate) struct Tallied<A> {
     tally: Arc<Tally>,
     opened: bool,
     closed: bool,
+    /// Dropped after the adapter.
+    _late: LatePanic,
+}
+
+/// Counts a panic that unwinds through it: in `closing`, or in the drop of an adapter.
+struct LatePanic(Arc<Tally>);
+
+impl Drop for LatePanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            count(&self.0.panicked);
+        }
+    }
 }
 
 impl<A: Adapter> Adapter for Tallied<A> {
@@ -114,6 +129,7 @@ impl<A: Adapter> Adapter for Tallied<A> {
             Closing::Panicked(_) => count(&self.tally.panicked),
             _ => {}
         }
+        let _late = LatePanic(Arc::clone(&self.tally));
         self.adapter.closing(client, reason);
     }
 }
