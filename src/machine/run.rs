@@ -16,7 +16,7 @@ use crate::sync::atomic::Ordering;
 use crate::sync::channel::Receiver;
 
 /// How much time aborted clients and the last threads have after the drain timeout.
-const GRACE: Duration = Duration::from_millis(400);
+const GRACE: Duration = Duration::from_millis(350);
 /// How long the machine waits for one more thread to end after that, and after each thread that has ended.
 const PROGRESS: Duration = Duration::from_millis(100);
 /// How long the machine waits without progress if no thread runs user code. All threads then end by
