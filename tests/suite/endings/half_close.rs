@@ -29,7 +29,7 @@ fn scene() -> (Served, Peer, Client, Receiver<String>) {
     let watched = watch.clone();
     let served = serve_with(
         move || watched.around(Listener(sender.clone())).framed(Lines::default()),
-        |server| server.max_backlog(10_000_000),
+        |server| server.max_backlog(40_000_000),
     );
     let peer = served.connect();
     let client = next(&watch.opened);
@@ -169,7 +169,8 @@ fn flush_waits_until_posts_have_gone_out_and_fails_when_they_cannot() {
     let (result, backlog) = thread.join().unwrap();
     result.unwrap();
     assert_eq!(backlog, 0);
-    client.post(&data).unwrap();
+    // The buffers of the kernel have grown by now, and take up to ten megabytes.
+    client.post(vec![0; 30_000_000]).unwrap();
     let flusher = client.clone();
     let thread = thread::spawn(move || flusher.flush());
     thread::sleep(Duration::from_millis(50));
