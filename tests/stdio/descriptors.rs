@@ -3,23 +3,30 @@
 use std::io::{BufRead, Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use backport::{Adapter, Client, Error, Machine, Result, StdioServer};
 
 use crate::support::child::{exit, is_child, read_all, read_text, Process};
+use crate::support::eventually;
 use crate::{after_begin, begin, command, piped, spawn_piped};
 
 fn way() -> String {
     std::env::var("WAY").unwrap_or_default()
 }
 
+/// Set by the job, which prints first.
+static JOB_HAS_RUN: AtomicBool = AtomicBool::new(false);
+
 /// An echo whose other actions use the standard streams, too.
 struct Noisy;
 
 impl Adapter for Noisy {
     fn receiving(&mut self, client: &Client, data: &[u8]) -> Result {
+        // Nothing promises that a job which is due runs before the end of a machine.
+        eventually("the job has run", || JOB_HAS_RUN.load(Ordering::Acquire));
         println!("printed in a callback");
         print!("a part of a line, ");
         // Both inherit the standard streams. The first reads its input to the end.
@@ -57,7 +64,10 @@ fn child_is_noisy() {
         };
         machine.prepare(StdioServer::new(factory).keep_descriptors(way() == "keeps")).unwrap();
         // A job that is due at once does not run before the descriptors are guarded.
-        machine.prepare_timeout(Duration::ZERO, || println!("printed by a job"));
+        machine.prepare_timeout(Duration::ZERO, || {
+            println!("printed by a job");
+            JOB_HAS_RUN.store(true, Ordering::Release);
+        });
         if way() == "hangs" {
             let stopping = machine.clone();
             machine.prepare_timeout(Duration::from_millis(500), move || stopping.stop());
