@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::catch_panic::catch_panic;
 use crate::client::linger::{Undelivered, LINGER_QUIET, LINGER_TOTAL};
-use crate::client::reason::classify;
+use crate::client::reason::{classify, is_aborted_read};
 use crate::client::state::{Calls, ClientShared, ClientState, Guard, HalfClose, Output};
 use crate::client::Client;
 use crate::closing::Closing;
@@ -189,18 +189,25 @@ impl ClientShared {
     /// result of the callbacks, or the message of a panic in a callback. `end_of_input` is `true` if the peer
     /// has ended its output.
     ///
-    /// If the callbacks have succeeded, this blocks until no hold is left or the connection is asked to end.
-    /// Afterwards only the calling thread may write. The session calls this once.
+    /// If the callbacks have succeeded or only pass on that a stop has ended the input, this blocks until no
+    /// hold is left or the connection is asked to end. Afterwards only the calling thread may write. The session
+    /// calls this once.
     pub(crate) fn begin_closing(
         self: &Arc<Self>,
         outcome: Result<Result<(), BoxError>, String>,
         end_of_input: bool,
     ) -> Closing {
+        let aborted_read = match &outcome {
+            // This may call code of the user, so it comes before the lock.
+            Ok(Err(error)) => catch_panic(|| is_aborted_read(&**error)).unwrap_or(false),
+            _ => false,
+        };
         let (early, transport, calls) = {
             let mut state = self.state.lock();
             state.talked = true;
             state.end_of_input = end_of_input;
-            if matches!(outcome, Ok(Ok(()))) {
+            let stopped = aborted_read && matches!(state.reason, Some(Closing::Stopping));
+            if stopped || matches!(outcome, Ok(Ok(()))) {
                 state = self.await_holds(state);
             }
             if !state.is_aborted() {

@@ -24,6 +24,11 @@ pub(super) fn classify(error: BoxError, early: Option<Closing>) -> Closing {
     }
 }
 
+/// Returns `true` if this is the error of a read that has met the end of the input, passed on by a callback.
+pub(super) fn is_aborted_read(error: &(dyn std::error::Error + 'static)) -> bool {
+    io_kind(error) == Some(io::ErrorKind::ConnectionAborted)
+}
+
 /// Returns the kind of the first I/O error in the chain of causes.
 fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
     let mut next = Some(error);

@@ -1,6 +1,6 @@
 //! Holds keep a conversation open past the end of the peer's input and past a stop (P21).
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
@@ -154,6 +154,46 @@ fn serving_that_returns_leaves_the_output_open_while_a_hold_exists() {
         next(&watch.closed);
         watch.assert_settled(&served);
     }
+}
+
+/// The stop comes before the hold, so the next read fails, and its error is passed on with `?`.
+#[test]
+fn a_hold_that_is_taken_after_a_stop_is_waited_for_although_the_next_read_fails() {
+    struct Reader(Sender<()>, Receiver<()>, Sender<Hold>);
+    impl Adapter for Reader {
+        fn serving(&mut self, client: &Client, input: &mut Input) -> Result {
+            let mut line = String::new();
+            while input.read_line(&mut line)? > 0 {
+                self.0.send(())?;
+                self.1.recv()?;
+                self.2.send(client.hold())?;
+            }
+            Ok(())
+        }
+        fn closing(&mut self, client: &Client, reason: &Closing) {
+            client.write(format!("goodbye: {reason}")).unwrap();
+        }
+    }
+    let ((begin, begun), (go, wait), (sender, holds)) = (unbounded(), unbounded(), unbounded());
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let served = serve(move || watched.around(Reader(begin.clone(), wait.clone(), sender.clone())));
+    let peer = served.connect();
+    let client = next(&watch.opened);
+    peer.send("request\n");
+    next(&begun);
+    served.machine().stop();
+    eventually("the stop has reached the client", || client.is_stopping());
+    go.send(()).unwrap();
+    let hold = next(&holds);
+    nothing(&watch.closed);
+    hold.write("answer, ").unwrap();
+    drop(hold);
+    assert_eq!(peer.read_to_end(), b"answer, goodbye: the server is stopping");
+    drop(peer);
+    assert_eq!(next(&watch.closed), "Stopping");
+    served.join().unwrap();
+    watch.assert_balanced();
 }
 
 #[test]
