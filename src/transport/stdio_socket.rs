@@ -120,6 +120,10 @@ impl Transport for StdioSocket {
         self.socket.end_output();
     }
 
+    fn is_taken(&self) -> bool {
+        self.socket.is_taken()
+    }
+
     fn flush_when_writable(&self, flush: Weak<dyn Flush>) -> bool {
         self.socket.flush_when_writable(flush)
     }

@@ -28,6 +28,22 @@ impl Adapter for Sends {
     }
 }
 
+/// Writes a lot and half-closes. A moment later, another thread closes.
+struct HalfCloses;
+
+impl Adapter for HalfCloses {
+    fn opening(&mut self, client: &Client) -> Result {
+        client.write(pattern(SIZE))?;
+        client.close_write();
+        let client = client.clone();
+        thread::spawn(move || {
+            thread::sleep(Duration::from_millis(200));
+            client.close();
+        });
+        Ok(())
+    }
+}
+
 /// Writes its goodbye to a reader that is away.
 struct Goodbye;
 
@@ -51,6 +67,7 @@ fn child_serves_a_socket() {
         let machine = Machine::new();
         match std::env::var("WAY").as_deref() {
             Ok("goodbye") => drop(machine.prepare(StdioServer::new(|| Goodbye)).unwrap()),
+            Ok("half") => drop(machine.prepare(StdioServer::new(|| HalfCloses)).unwrap()),
             Ok("echo") => drop(machine.prepare(StdioServer::new(|| Echo)).unwrap()),
             _ => drop(machine.prepare(StdioServer::new(|| Sends)).unwrap()),
         }
@@ -92,6 +109,31 @@ fn all_output_reaches_a_slow_peer_although_its_input_is_unread() {
             Err(error) => panic!("{error} after {} bytes", all.len()),
         }
         thread::sleep(Duration::from_millis(5));
+    }
+    assert_same(&after_begin(&all), &pattern(SIZE));
+    drop(peer);
+    child.assert_exit(0);
+}
+
+/// The read side is shut down about a second after the close. Input that comes later must not cause a reset.
+#[test]
+fn all_output_before_a_half_close_reaches_a_slow_peer_that_sends_late() {
+    let (peer, socket) = connection();
+    let mut child = spawn("half", copy(&socket), socket.into());
+    let mut all = Vec::new();
+    let mut piece = vec![0; 4 * 1024];
+    let mut start = None;
+    loop {
+        match (&peer.stream).read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => all.extend(&piece[..count]),
+            Err(error) => panic!("{error} after {} bytes", all.len()),
+        }
+        let start = *start.get_or_insert_with(std::time::Instant::now);
+        if start.elapsed() > Duration::from_millis(1800) {
+            drop(std::io::Write::write(&mut &peer.stream, b"x"));
+        }
+        thread::sleep(Duration::from_millis(8));
     }
     assert_same(&after_begin(&all), &pattern(SIZE));
     drop(peer);
