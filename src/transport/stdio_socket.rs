@@ -137,7 +137,10 @@ impl Transport for StdioSocket {
     }
 
     fn linger(&self, linger: &Linger) -> Lingered {
-        self.socket.linger(linger)
+        let lingered = self.socket.linger(linger);
+        // An accepted connection would end when the transport is dropped. Here the process has more descriptors.
+        self.socket.end_output();
+        lingered
     }
 }
 

@@ -12,7 +12,7 @@ use backport::{Adapter, Client, Closing, Machine, Result, StdioServer};
 use socket2::SockRef;
 
 use crate::support::child::{command, exit, is_child, read_all, skip, Process};
-use crate::support::{assert_same, pattern, Echo, Peer};
+use crate::support::{assert_same, pattern, Echo, Peer, DEADLINE};
 use crate::{after_begin, begin, BEGIN};
 
 const SIZE: usize = 1_500_000;
@@ -44,6 +44,21 @@ impl Adapter for HalfCloses {
     }
 }
 
+/// Is closed after a silence that is longer than any output is in transit.
+struct ClosesLate;
+
+impl Adapter for ClosesLate {
+    fn opening(&mut self, client: &Client) -> Result {
+        client.write("hello")?;
+        let client = client.clone();
+        thread::spawn(move || {
+            thread::sleep(Duration::from_millis(1300));
+            client.close();
+        });
+        Ok(())
+    }
+}
+
 /// Writes its goodbye to a reader that is away.
 struct Goodbye;
 
@@ -68,11 +83,15 @@ fn child_serves_a_socket() {
         match std::env::var("WAY").as_deref() {
             Ok("goodbye") => drop(machine.prepare(StdioServer::new(|| Goodbye)).unwrap()),
             Ok("half") => drop(machine.prepare(StdioServer::new(|| HalfCloses)).unwrap()),
+            Ok("late") => drop(machine.prepare(StdioServer::new(|| ClosesLate)).unwrap()),
             Ok("echo") => drop(machine.prepare(StdioServer::new(|| Echo)).unwrap()),
             _ => drop(machine.prepare(StdioServer::new(|| Sends)).unwrap()),
         }
         let result = machine.run();
         assert_eq!(options(), before);
+        if std::env::var_os("STAYS").is_some() {
+            thread::sleep(DEADLINE * 2);
+        }
         exit(result.map_or(3, |()| 0));
     }
 }
@@ -138,6 +157,17 @@ fn all_output_before_a_half_close_reaches_a_slow_peer_that_sends_late() {
     assert_same(&after_begin(&all), &pattern(SIZE));
     drop(peer);
     child.assert_exit(0);
+}
+
+#[test]
+fn the_peer_sees_the_end_of_output_although_the_process_goes_on() {
+    let (peer, socket) = connection();
+    let mut command = command(&[], "sockets::child_serves_a_socket");
+    command.env("WAY", "late").env("STAYS", "1").stderr(Stdio::inherit());
+    let child = Process::spawn(command.stdin(copy(&socket)).stdout(OwnedFd::from(socket)));
+    drop(command);
+    assert_eq!(after_begin(&peer.read_to_end()), b"hello");
+    drop(child);
 }
 
 #[test]
