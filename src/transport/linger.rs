@@ -27,6 +27,10 @@ use crate::sync::atomic::Ordering;
 use crate::transport::socket::{flags, retry, shutdown, SocketTransport};
 use crate::transport::{Linger, Lingered};
 
+/// How long input is dropped after the end of output, even if there is no other time limit. Only a few packets
+/// are left by then, and a peer that goes on sending must not keep the connection open.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
 /// How the wait for the peer has ended.
 enum Taken {
     /// The peer has taken nearly all output, or this side cannot tell. No wait was necessary.
@@ -48,7 +52,7 @@ impl SocketTransport {
             Taken::AtOnce if !linger.written_lately => {}
             Taken::AtOnce | Taken::Slowly => {
                 shutdown(&self.socket, std::net::Shutdown::Write);
-                self.drain(linger.quiet, linger.deadline);
+                self.drain(linger.quiet, linger.deadline.min(Instant::now() + DRAIN_LIMIT));
             }
             Taken::NoInput | Taken::Lost => return Lingered::Finished,
             Taken::TooSlow => {

@@ -192,6 +192,22 @@ fn a_local_reader_that_pauses_gets_every_byte() {
     child.assert_exit(0);
 }
 
+/// It does not notice the end, or does not care.
+#[test]
+fn a_local_peer_that_goes_on_sending_does_not_keep_the_process() {
+    let (peer, socket) = UnixStream::pair().unwrap();
+    let mut child = spawn("", socket.try_clone().unwrap().into(), socket.into());
+    let mut sending = peer.try_clone().unwrap();
+    let sender = thread::spawn(move || {
+        while std::io::Write::write(&mut sending, b"x").is_ok() {
+            thread::sleep(Duration::from_millis(300));
+        }
+    });
+    assert_same(&after_begin(&read_all(peer.try_clone().unwrap())), &pattern(SIZE));
+    child.assert_exit(0);
+    sender.join().unwrap();
+}
+
 #[test]
 fn a_socket_that_others_have_made_non_blocking_works_and_stays_so() {
     let (peer, socket) = connection();

@@ -1,10 +1,11 @@
 //! At a stop, the drain timeout is the only bound of the delivery (P6, P10).
 
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use backport::{Adapter, Client, Machine, Result, TcpServer};
+use backport::{receiving, Adapter, Client, Machine, Result, TcpServer};
 use crossbeam_channel::{bounded, Sender};
 
 use crate::readers::{connect, read, Behaviour};
@@ -84,4 +85,28 @@ fn what_a_short_drain_timeout_cuts_is_cut_then_and_is_a_warning() {
             warnings.iter().any(|text| text.contains("drain timeout of 3s") && text.contains(&named))
         });
     }
+}
+
+/// It has read everything, and takes no notice of the end.
+#[test]
+fn a_peer_that_goes_on_sending_does_not_use_up_the_drain_timeout() {
+    let machine = Machine::new();
+    machine.set_drain_timeout(Duration::from_secs(60));
+    let echo = || receiving(|client, data| Ok(client.write(data)?));
+    let server = machine.prepare_tcp_server("127.0.0.1:0", echo).unwrap();
+    let running = machine.start().unwrap();
+    let peer = connect(server.local_addr(), 1000);
+    let reader = peer.try_clone().unwrap();
+    let reader = thread::spawn(move || io::copy(&mut &reader, &mut io::sink()).unwrap());
+    let sender = thread::spawn(move || {
+        while (&peer).write_all(b"x").is_ok() {
+            thread::sleep(Duration::from_millis(100));
+        }
+    });
+    thread::sleep(Duration::from_millis(500));
+    let start = Instant::now();
+    running.stop().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(reader.join().unwrap() > 0);
+    sender.join().unwrap();
 }
