@@ -30,6 +30,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A time that is longer than any start takes.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
+/// The number of timers after which the timers of dropped sources are looked for.
+const FIRST_SWEEP: usize = 64;
+
 /// The timer of one source.
 struct Timer {
     /// How often it was extended.
@@ -62,6 +65,9 @@ struct Table {
     /// The timers, in the order in which they fire. Timers that fire at the same time are ordered by number.
     timers: BTreeMap<(Instant, u64), Timer>,
     next_timer: u64,
+    /// When there are so many timers, those of dropped sources are removed. It is twice the number of timers
+    /// that were left the last time, so the work is in proportion to the timers that start.
+    sweep_at: usize,
 }
 
 impl Reactor {
@@ -192,6 +198,10 @@ impl Handle {
 impl Table {
     /// Returns `true` if this timer is the first to fire.
     fn add_timer(&mut self, at: Instant, timer: Timer) -> bool {
+        if self.timers.len() >= self.sweep_at.max(FIRST_SWEEP) {
+            self.timers.retain(|_, timer| timer.of.strong_count() > 0);
+            self.sweep_at = 2 * self.timers.len();
+        }
         self.next_timer += 1;
         self.timers.insert((at, self.next_timer), timer);
         self.timers.first_key_value().is_some_and(|((_, number), _)| *number == self.next_timer)
@@ -262,6 +272,24 @@ fn wake_all_later(error: &io::Error, warnings: &Limiter, table: &Mutex<Table>) {
 mod tests {
     use super::*;
     use crate::reactor::Readiness;
+
+    #[test]
+    fn timers_of_dropped_sources_do_not_pile_up() {
+        struct Idle;
+        impl Source for Idle {}
+        let mut table = Table::default();
+        let (kept, at) = (Arc::new(Idle), Instant::now());
+        let timer = |of: &Arc<Idle>| {
+            let of: Weak<Idle> = Arc::downgrade(of);
+            Timer { extensions: 0, of }
+        };
+        assert!(table.add_timer(at, timer(&kept)));
+        for _ in 0..10_000 {
+            assert!(!table.add_timer(at, timer(&Arc::new(Idle))));
+        }
+        assert!(table.timers.len() <= FIRST_SWEEP, "{}", table.timers.len());
+        assert!(table.timers.values().any(|timer| timer.of.strong_count() > 0), "the others stay");
+    }
 
     #[test]
     fn a_dropped_source_leaves_nothing_in_the_table() {
