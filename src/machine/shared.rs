@@ -195,6 +195,8 @@ impl MachineShared {
         }
         self.engine.threads.close(|| ());
         let servers = std::mem::take(&mut self.registry.lock().servers);
+        // The user may keep handles of them.
+        servers.iter().for_each(|server| server.give_up());
         drop(servers);
         drop(self.receiver.lock().take());
     }

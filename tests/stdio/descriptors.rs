@@ -271,3 +271,23 @@ fn a_child_process_inherits_no_other_descriptor_than_before() {
     assert!(lists.len() == 2 && lists[0] == lists[1], "{lists:?}");
     child.assert_exit(0);
 }
+
+#[test]
+fn child_never_runs() {
+    if is_child("descriptors::child_never_runs") {
+        let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let (before, machine) = (count(), Machine::new());
+        let handle = machine.prepare_stdio_server(|| Noisy).unwrap();
+        drop(machine);
+        assert_eq!(count(), before);
+        drop(handle);
+        exit(0);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_handle_of_a_server_that_never_ran_keeps_no_descriptors() {
+    let (mut child, _stdin, _stdout, _stderr) = piped("descriptors::child_never_runs");
+    child.assert_exit(0);
+}
