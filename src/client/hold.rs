@@ -33,7 +33,7 @@ impl Client {
 /// While a hold exists, neither the end of the peer's input nor a graceful stop ends the conversation. Reads
 /// and writes go on as before, and [`closing`](crate::Adapter::closing) is called after the last hold is
 /// dropped. If [`serving`](crate::Adapter::serving) returns `Ok` before, no more input is read, and the output
-/// stays open until then.
+/// stays open until then. The same applies if it passes on the error of a read that has met a stop.
 ///
 /// These events end the conversation even if a hold exists:
 ///
