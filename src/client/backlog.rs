@@ -197,7 +197,8 @@ impl ClientState {
                 Ok(count) => {
                     self.bytes_out += count as u64;
                     self.backlog.drain(..count);
-                    self.flush_progress = Some(Instant::now());
+                    let now = Some(Instant::now());
+                    (self.flush_progress, self.last_write) = (now, now);
                     left -= count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::NoRoom),
@@ -245,6 +246,19 @@ mod tests {
         assert!(start.elapsed() >= std::time::Duration::from_millis(50));
         let reason = shared.begin_closing(Ok(Err(error.into())), false);
         assert!(matches!(reason, Closing::Lost(_)), "{reason}");
+    }
+
+    /// The peer may still wait for the last packets.
+    #[test]
+    fn output_was_written_lately_if_the_backlog_was_sent_lately() {
+        let (shared, outward) = client(4, Limits::default());
+        shared.post(b"too much").unwrap();
+        // The post was long ago.
+        shared.state.lock().last_write = None;
+        assert_eq!(outward.read(&mut [0; 8], Instant::now()).unwrap(), 4);
+        shared.flush();
+        let state = shared.state.lock();
+        assert!(state.backlog.is_empty() && state.was_written_lately());
     }
 
     /// Posts `count` bytes, flushes them as a peer reads, and returns how much memory is kept.
