@@ -137,3 +137,53 @@ impl fmt::Debug for Group {
         f.debug_struct("Group").field("len", &self.len()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::state::ClientContext;
+    use crate::limits::Limits;
+    use crate::remote::Remote;
+    use crate::threads::Threads;
+    use crate::transport::memory::{MemoryTransport, Pipe};
+
+    /// Makes a client that takes 4 bytes, and has a backlog of so many.
+    fn client(max_backlog: usize) -> Client {
+        let transport =
+            MemoryTransport { inward: Pipe::new(1), outward: Pipe::new(4), flush: Arc::default() };
+        let limits = Limits::default();
+        limits.set_max_backlog(max_backlog);
+        let context = ClientContext { limits: Arc::new(limits), ..ClientContext::for_tests(Threads::new()) };
+        Client::new(ClientId::next(), Arc::new(transport), Remote::Memory, Arc::new(context))
+    }
+
+    #[test]
+    fn a_member_that_does_not_accept_a_broadcast_is_not_counted() {
+        let group = Group::new();
+        let members = [client(100), client(0), client(100)];
+        members.iter().for_each(|member| group.join(member));
+        assert_eq!(group.broadcast("too much"), 2);
+        assert_eq!(
+            group.clients().iter().map(Client::id).collect::<Vec<_>>(),
+            [members[0].id(), members[2].id()]
+        );
+    }
+
+    /// A group that nobody broadcasts to does not grow either.
+    #[test]
+    fn members_that_have_ended_do_not_pile_up() {
+        let (group, ended) = (Group::new(), client(0));
+        ended.close();
+        group.join(&ended);
+        assert_eq!(group.members.lock().clients.len(), 0);
+        let stays = client(0);
+        group.join(&stays);
+        for _ in 0..1_000 {
+            let member = client(0);
+            group.join(&member);
+            member.close();
+        }
+        assert!(group.members.lock().clients.len() <= FIRST_SWEEP);
+        assert_eq!(group.clients().len(), 1);
+    }
+}
