@@ -194,3 +194,129 @@ enum Turn {
     /// The server stops.
     Stop,
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use crossbeam_channel::{bounded, unbounded, Receiver, Sender};
+
+    use super::*;
+    use crate::event::{Event, ServerId};
+    use crate::remote::Remote;
+    use crate::server::listener::Refuse;
+    use crate::server::permit::ActiveGuard;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    struct NoSocket;
+
+    impl Refuse for NoSocket {
+        fn refuse(&self, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+        fn drop_input(&self) {}
+    }
+
+    /// Reports that it begins to wait, and then accepts the connections of a test.
+    struct FakeListener(Sender<()>, Receiver<()>);
+
+    impl Listener for FakeListener {
+        type Socket = NoSocket;
+
+        fn interrupter(&self) -> Box<dyn FnOnce() + Send> {
+            Box::new(|| ())
+        }
+
+        fn accept(&mut self, _: Option<Instant>) -> io::Result<Option<Accepted<NoSocket>>> {
+            self.0.send(()).map_err(io::Error::other)?;
+            self.1.recv().map_err(io::Error::other)?;
+            Ok(Some(Accepted { socket: NoSocket, remote: Remote::Memory }))
+        }
+    }
+
+    struct Scene {
+        server: Arc<ServerState>,
+        served: Receiver<()>,
+        ended: Receiver<()>,
+        /// The server has one place, and this permit takes it.
+        place: Option<Permit>,
+        _events: Receiver<Event>,
+    }
+
+    /// Makes a server for one client.
+    fn server() -> (Arc<ServerState>, Receiver<Event>) {
+        let (events, receiver) = unbounded();
+        let server = ServerState::new(ServerId(1), "test".to_owned(), events);
+        server.limits().set_max_clients(1);
+        (server, receiver)
+    }
+
+    /// Makes a server whose acceptor has accepted a connection and has to wait with it, because the server is
+    /// suspended or full.
+    fn waiting(suspended: bool) -> Scene {
+        let (server, receiver) = server();
+        let guard = ActiveGuard::take(&server).expect("the server is new");
+        let ((begin, begun), (connect, connections)) = (bounded(1), bounded(0));
+        let ((serve, served), (end, ended)) = (unbounded(), bounded(1));
+        let acceptor = Acceptor::new(&server, FakeListener(begin, connections));
+        std::thread::spawn(move || {
+            acceptor.run(|permit, _| {
+                drop(permit);
+                serve.send(()).map_err(io::Error::other)
+            });
+            drop((guard, end));
+        });
+        begun.recv_timeout(DEADLINE).expect("there is room");
+        server.suspend(suspended);
+        let place = if suspended { None } else { Permit::take(&server) };
+        connect.send_timeout((), DEADLINE).expect("the acceptor accepts");
+        served.recv_timeout(Duration::from_millis(50)).expect_err("the connection has to wait");
+        Scene { server, served, ended, place, _events: receiver }
+    }
+
+    #[test]
+    fn a_drain_serves_the_connection_that_waits_in_the_acceptor() {
+        for suspended in [true, false] {
+            let Scene { server, served, ended, place, _events } = waiting(suspended);
+            assert!(server.start_drain());
+            server.close_listeners();
+            if place.is_some() {
+                served.recv_timeout(Duration::from_millis(50)).expect_err("there is no place");
+                drop(place);
+            }
+            served.recv_timeout(DEADLINE).expect("it is served");
+            let error = ended.recv_timeout(DEADLINE).expect_err("nothing is sent");
+            assert!(error.is_disconnected(), "the acceptor goes on");
+            assert_eq!(server.stats().refused, 0);
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_drain_ends_the_wait_for_a_place() {
+        for stop in [ServerState::end_clients as fn(&ServerState), ServerState::stop] {
+            let Scene { server, served, ended, place, _events } = waiting(false);
+            assert!(server.start_drain());
+            server.close_listeners();
+            // By then, the acceptor has seen the drain and waits again.
+            served.recv_timeout(Duration::from_millis(50)).expect_err("there is no place");
+            stop(&server);
+            let error = ended.recv_timeout(DEADLINE).expect_err("nothing is sent");
+            assert!(error.is_disconnected(), "the acceptor waits for a place");
+            assert!(served.try_recv().is_err());
+            assert_eq!(server.stats().refused, 1);
+            drop(place);
+        }
+    }
+    #[test]
+    fn a_connection_that_cannot_be_served_is_counted_as_refused() {
+        let (server, _events) = server();
+        let _guard = ActiveGuard::take(&server).expect("the server is new");
+        let ((begin, _begun), (connect, connections)) = (unbounded(), unbounded());
+        let acceptor = Acceptor::new(&server, FakeListener(begin, connections));
+        connect.send(()).expect("the listener exists");
+        acceptor.run(|_, _| {
+            server.stop();
+            Err(io::Error::other("no thread, on purpose"))
+        });
+        assert_eq!(server.stats().refused, 1);
+    }
+}
