@@ -383,3 +383,40 @@ impl fmt::Debug for ServerState {
         f.debug_struct("ServerState").field("name", &self.name()).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    fn server() -> (Arc<ServerState>, Receiver<Event>) {
+        let (events, receiver) = crossbeam_channel::unbounded();
+        (ServerState::new(ServerId(1), "test".to_owned(), events), receiver)
+    }
+
+    #[test]
+    fn a_stop_and_a_drain_are_sent_once_and_a_stop_is_the_last() {
+        let (server, events) = server();
+        for _ in 0..3 {
+            server.request_drain(Duration::from_secs(1));
+        }
+        assert!(server.is_draining() && server.is_stopping());
+        for _ in 0..3 {
+            server.request_stop();
+            server.request_drain(Duration::from_secs(2));
+        }
+        assert!(!server.is_draining() && server.is_stopping());
+        let sent: Vec<_> = events.try_iter().collect();
+        let [Event::DrainServer(_, limit), Event::StopServer(_)] = &*sent else { panic!("{sent:?}") };
+        assert_eq!(*limit, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_server_that_has_failed_does_not_drain() {
+        let (server, events) = server();
+        server.request_stop_after(io::Error::other("on purpose"));
+        server.request_drain(Duration::from_secs(1));
+        assert!(!server.is_draining());
+        let sent: Vec<_> = events.try_iter().collect();
+        assert!(matches!(&*sent, [Event::ServerFailed(..)]), "{sent:?}");
+    }
+}

@@ -162,6 +162,9 @@ fn a_suspended_server_refuses_nobody_until_it_is_resumed() {
     served.server.suspend();
     let waiting = served.connect();
     waiting.assert_silent();
+    // The kernel's answer to the first of these bytes is RST.
+    let closed = || std::io::Write::write(&mut &refused.stream, b"late").is_err();
+    eventually("the connection that was refused before is closed", closed);
     served.server.resume();
     assert_eq!(waiting.read_to_end(), BUSY);
     served.server.suspend();

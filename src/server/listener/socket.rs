@@ -224,3 +224,27 @@ mod platform {
         }
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The peer does not wait for the end until the connection is closed.
+    #[test]
+    fn a_refusal_is_the_message_and_the_end_while_the_socket_is_open() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let socket = Socket::from(listener.accept().unwrap().0);
+        socket.refuse(b"busy").unwrap();
+        let mut said = Vec::new();
+        peer.read_to_end(&mut said).unwrap();
+        assert_eq!(said, b"busy");
+        // This does not block, although the peer sends nothing.
+        socket.drop_input();
+    }
+}
