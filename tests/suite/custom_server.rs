@@ -166,9 +166,26 @@ fn a_panic_in_a_servers_thread_ends_that_thread() {
 #[test]
 fn a_server_whose_threads_have_ended_has_ended() {
     let machine = Machine::new();
-    machine.prepare(Custom(|control: Control| control.spawn("brief", || ()))).unwrap();
-    machine.prepare(Custom(|_| Ok(()))).unwrap();
+    let (sender, hooked) = unbounded();
+    let controls = [true, false].map(|has_a_thread| {
+        let sender = sender.clone();
+        let prepare = move |control: Control| {
+            control.on_stop(move || sender.send(()).unwrap());
+            if has_a_thread {
+                control.spawn("brief", || ())?;
+            }
+            Ok(control)
+        };
+        machine.prepare(Custom(prepare)).unwrap()
+    });
     in_time("run returns", move || machine.run()).unwrap();
+    assert_eq!(hooked.try_iter().count(), 2, "their hooks were called");
+    for control in controls {
+        assert!(
+            control.is_stopping()
+                && control.stopping().try_recv().is_err_and(|error| error.is_disconnected())
+        );
+    }
 }
 
 #[test]

@@ -100,6 +100,12 @@ fn assert_unharmed(served: Served, watch: &Watch, bystanders: Vec<Peer>) {
     watch.assert_balanced();
 }
 
+#[track_caller]
+fn assert_one_panic(served: &Served) {
+    eventually("it is counted", || served.server.stats().panics > 0);
+    assert_eq!(served.server.stats().panics, 1);
+}
+
 #[test]
 fn a_panic_in_a_callback_ends_that_client_alone() {
     for place in ["opening", "serving", "receiving"] {
@@ -128,6 +134,7 @@ fn a_panic_in_closing_costs_one_client_and_no_output() {
     peer.half_close();
     assert_eq!(peer.read_to_end(), b"closed by the peer");
     assert_eq!(next(&watch.closed), "ByPeer");
+    assert_one_panic(&served);
     assert_unharmed(served, &watch, bystanders);
 }
 
@@ -137,6 +144,7 @@ fn a_panic_in_the_adapters_drop_costs_one_client() {
     assert_eq!(peer.read(2), b"go");
     peer.half_close();
     assert_eq!(peer.read_to_end(), b"closed by the peer");
+    assert_one_panic(&served);
     assert_unharmed(served, &watch, bystanders);
 }
 
@@ -174,6 +182,28 @@ fn a_panic_in_the_drop_of_an_error_costs_one_client() {
     peer.wait_for_end();
     bystander.assert_echo(b"fine");
     eventually("the one has left", || served.server.client_count() == 1);
+    let stats = served.server.stats();
+    assert_eq!((stats.failures, stats.panics), (1, 1), "it has failed, and then its drop has panicked");
+    served.stop().unwrap();
+}
+
+#[test]
+fn panics_of_a_callback_and_of_its_closing_are_counted_as_one_client() {
+    struct Twice;
+    impl Adapter for Twice {
+        fn receiving(&mut self, _: &Client, _: &[u8]) -> Result {
+            resume_unwind(Box::new("on purpose"));
+        }
+        fn closing(&mut self, _: &Client, _: &Closing) {
+            resume_unwind(Box::new("on purpose, too"));
+        }
+    }
+    let served = serve(|| Twice);
+    let peer = served.connect();
+    peer.send("x");
+    peer.wait_for_end();
+    served.wait_until_empty();
+    assert_eq!(served.server.stats().panics, 1);
     served.stop().unwrap();
 }
 

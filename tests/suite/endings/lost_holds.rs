@@ -49,13 +49,13 @@ fn scene() -> Scene {
 
 #[test]
 fn a_close_an_abort_an_error_a_panic_and_the_timeouts_end_a_held_conversation() {
-    for (line, reason) in [
-        ("close", "ByServer"),
-        ("abort", "ByServer"),
-        ("fail", "Failed"),
-        ("panic", "Panicked"),
-        ("flood", "TooSlow"),
-        ("wait", "Idle"),
+    for (line, reason, counted) in [
+        ("close", "ByServer", None),
+        ("abort", "ByServer", None),
+        ("fail", "Failed", Some("failures")),
+        ("panic", "Panicked", Some("panics")),
+        ("flood", "TooSlow", Some("too slow")),
+        ("wait", "Idle", Some("idle timeouts")),
     ] {
         let Scene { served, watch, holds, peer } = scene();
         peer.send(format!("{line}\n"));
@@ -63,6 +63,15 @@ fn a_close_an_abort_an_error_a_panic_and_the_timeouts_end_a_held_conversation() 
         assert_eq!(next(&watch.closed), reason, "{line}");
         assert!(hold.is_closed() && hold.write("x").is_err(), "{line}");
         watch.assert_settled(&served);
+        let stats = served.server.stats();
+        for (count, name) in [
+            (stats.failures, "failures"),
+            (stats.panics, "panics"),
+            (stats.too_slow, "too slow"),
+            (stats.idle_timeouts, "idle timeouts"),
+        ] {
+            assert_eq!(count, u64::from(counted == Some(name)), "{line}: {name}");
+        }
         drop((hold, peer));
         served.stop().unwrap();
     }
