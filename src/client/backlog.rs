@@ -248,6 +248,67 @@ mod tests {
         assert!(matches!(reason, Closing::Lost(_)), "{reason}");
     }
 
+    /// A peer that takes nothing of a backlog for this long has vanished.
+    const STALL: Duration = Duration::from_secs(20);
+
+    /// Posts eight bytes to a peer that has taken none of the last four, and returns the client.
+    fn stalling() -> (Arc<ClientShared>, Arc<Pipe>) {
+        let limits = Limits::default();
+        limits.set_stall_timeout(Some(STALL));
+        let (shared, outward) = client(4, limits);
+        assert_eq!(shared.check_progress(), None, "there is no backlog");
+        shared.post(b"too much").unwrap();
+        assert!(shared.check_progress().is_some_and(|after| after <= STALL));
+        (shared, outward)
+    }
+
+    /// Acts as if the last progress was `STALL` ago.
+    fn pass_stall(shared: &ClientShared) {
+        let mut state = shared.state.lock();
+        state.flush_progress = state.flush_progress.and_then(|progress| progress.checked_sub(STALL));
+        assert!(state.flush_progress.is_some(), "the clock of this computer has just begun");
+    }
+
+    fn take_two(outward: &Pipe) {
+        assert_eq!(outward.read(&mut [0; 2], Instant::now()).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_backlog_that_makes_no_progress_for_the_stall_timeout_is_a_loss() {
+        let (shared, _outward) = stalling();
+        pass_stall(&shared);
+        assert_eq!(shared.check_progress(), None);
+        assert!(shared.is_stopping());
+        let Closing::Lost(error) = shared.begin_closing(Ok(Ok(())), false) else { panic!() };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn every_flush_that_sends_something_begins_a_new_stall_timeout() {
+        let (shared, outward) = stalling();
+        pass_stall(&shared);
+        take_two(&outward);
+        shared.flush();
+        assert!(shared.check_progress().is_some());
+        pass_stall(&shared);
+        take_two(&outward);
+        // There was no report of room, so the check itself sends. This is all.
+        assert_eq!(shared.check_progress(), None);
+        assert!(!shared.is_stopping());
+        assert_eq!(shared.stats().backlog, 0);
+    }
+
+    /// While the connection is closing, the linger limits the delivery.
+    #[test]
+    fn the_stall_timeout_of_a_backlog_ends_with_the_conversation() {
+        let (shared, _outward) = stalling();
+        let reason = shared.begin_closing(Ok(Ok(())), true);
+        assert!(matches!(reason, Closing::ByPeer), "{reason}");
+        pass_stall(&shared);
+        assert_eq!(shared.check_progress(), None);
+        assert!(shared.state.lock().reason.is_none());
+    }
+
     /// The peer may still wait for the last packets.
     #[test]
     fn output_was_written_lately_if_the_backlog_was_sent_lately() {

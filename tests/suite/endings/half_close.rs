@@ -9,7 +9,9 @@ use backport::testing::{self, Setup};
 use backport::{receiving, Adapter, Client, Closing, Result};
 use crossbeam_channel::{unbounded, Receiver, Sender};
 
-use crate::support::{assert_same, eventually, next, pattern, serve_with, Peer, Served, Watch};
+use crate::support::{
+    assert_same, eventually, gate, next, pattern, serve, serve_with, Gate, Peer, Served, Watch,
+};
 
 /// Tells the test of each line, and fails to say goodbye.
 struct Listener(Sender<String>);
@@ -96,11 +98,20 @@ fn the_end_follows_a_write_of_another_thread_that_is_blocked() {
     let (served, peer, client, _lines) = scene();
     let data = pattern(20_000_000);
     let (writer, record) = (client.clone(), data.clone());
-    let thread = thread::spawn(move || writer.write(record));
+    let writing = thread::spawn(move || writer.write(record));
     eventually("it has begun", || client.stats().bytes_out > 0);
+    let late = client.clone();
+    let late = thread::spawn(move || late.write("it has not begun, so it is refused"));
+    // It waits for its turn by then.
+    thread::sleep(Duration::from_millis(50));
     client.close_write();
+    let flusher = client.clone();
+    let flusher = thread::spawn(move || flusher.flush());
+    thread::sleep(Duration::from_millis(50));
     assert_same(&peer.read_to_end(), &data);
-    thread.join().unwrap().unwrap();
+    writing.join().unwrap().unwrap();
+    flusher.join().unwrap().unwrap();
+    assert_eq!(late.join().unwrap().unwrap_err().kind(), ErrorKind::BrokenPipe);
     drop(peer);
     served.stop().unwrap();
 }
@@ -120,6 +131,49 @@ fn the_end_follows_what_was_gathered_under_a_cork() {
     peer.send("and after\n");
     assert_eq!(next(&lines), "and after");
     drop(peer);
+    served.stop().unwrap();
+}
+
+/// The kernel has taken everything, and the peer has not.
+#[test]
+fn the_end_follows_what_a_slow_peer_has_not_taken() {
+    for under_a_cork in [false, true] {
+        let (served, _peer, _client, lines) = scene();
+        let slow = Peer::connect_narrow(served.address());
+        eventually("it is registered", || served.server.client_count() == 2);
+        let client = served.server.clients().remove(1);
+        let data = pattern(30_000);
+        client.write(&data).unwrap();
+        let corked = under_a_cork.then(|| client.cork());
+        client.close_write();
+        drop(corked);
+        slow.send("heard\n");
+        assert_eq!(next(&lines), "heard");
+        assert_same(&slow.read_to_end(), &data);
+        slow.send("and after\n");
+        assert_eq!(next(&lines), "and after");
+        served.stop().unwrap();
+    }
+}
+
+#[test]
+fn a_half_close_after_a_close_leaves_closing_its_output() {
+    struct Closes;
+    impl Adapter for Closes {
+        fn receiving(&mut self, client: &Client, _: &[u8]) -> Result {
+            client.close();
+            client.close_write();
+            Ok(())
+        }
+        fn closing(&mut self, client: &Client, _: &Closing) {
+            client.close_write();
+            client.write("goodbye").unwrap();
+        }
+    }
+    let served = serve(|| Closes);
+    let peer = served.connect();
+    peer.send("x");
+    assert_eq!(peer.read_to_end(), b"goodbye");
     served.stop().unwrap();
 }
 
@@ -177,6 +231,32 @@ fn flush_waits_until_posts_have_gone_out_and_fails_when_they_cannot() {
     client.abort();
     assert!(thread.join().unwrap().is_err());
     assert!(client.flush().is_err() || client.stats().backlog == 0);
+    served.stop().unwrap();
+}
+
+#[test]
+fn flush_fails_on_another_thread_than_that_of_closing_and_cuts_nothing() {
+    struct Closes(Sender<()>, Gate);
+    impl Adapter for Closes {
+        fn closing(&mut self, _: &Client, _: &Closing) {
+            self.0.send(()).unwrap();
+            self.1.wait();
+        }
+    }
+    let ((keeper, gate), (sender, closing)) = (gate(), unbounded());
+    let served =
+        serve_with(move || Closes(sender.clone(), gate.clone()), |server| server.max_backlog(40_000_000));
+    let peer = served.connect();
+    eventually("it is registered", || served.server.client_count() == 1);
+    let client = served.server.clients().remove(0);
+    let data = pattern(8_000_000);
+    client.post(&data).unwrap();
+    client.close();
+    next(&closing);
+    assert!(client.stats().backlog > 0);
+    assert_eq!(client.flush().unwrap_err().kind(), ErrorKind::BrokenPipe);
+    drop(keeper);
+    assert_same(&peer.read_to_end(), &data);
     served.stop().unwrap();
 }
 

@@ -54,6 +54,28 @@ fn every_line_is_answered_by_a_thread_after_the_peer_has_ended_its_input() {
     watch.assert_settled(&served);
 }
 
+#[test]
+fn a_hold_that_drops_ends_nothing_by_itself() {
+    let (served, watch, holds) = serve_holders();
+    let peer = served.connect();
+    let client = next(&watch.opened);
+    for line in ["first", "second"] {
+        peer.send(format!("{line}\n"));
+        let (hold, request) = next(&holds);
+        assert_eq!(request, line);
+        drop(hold.clone());
+        hold.write_line(format!("answer to the {line}")).unwrap();
+        drop(hold);
+        assert_eq!(peer.read_line(), format!("answer to the {line}"));
+    }
+    nothing(&watch.closed);
+    assert!(!client.is_stopping());
+    peer.half_close();
+    assert_eq!(peer.read_to_end(), b"goodbye: closed by the peer\n");
+    watch.assert_settled(&served);
+    served.stop().unwrap();
+}
+
 /// Asserts that requests are served as before while a hold exists, whoever has asked for a stop.
 #[track_caller]
 fn goes_on_until_the_hold_drops(stop: fn(&Machine, &ServerHandle)) {

@@ -12,7 +12,7 @@ use backport::{Adapter, Client, Closing, Result};
 use crossbeam_channel::{bounded, unbounded, Receiver, Sender};
 
 use crate::support::watch::reason;
-use crate::support::{in_time, next, nothing, serve, serve_with, Peer, Served};
+use crate::support::{eventually, in_time, next, nothing, serve, serve_with, Peer, Served};
 
 /// Reports the order of the events of an ending, with the name of the thread.
 struct Ordered(Sender<String>);
@@ -121,10 +121,15 @@ fn on_close_after_a_hold_runs_on_the_thread_that_drops_the_last_hold() {
     let (served, events, _peer) = scene();
     let hold = served.server.clients().remove(0).hold();
     served.machine().stop();
+    eventually("the stop has reached the client", || hold.is_stopping());
+    let (sender, third) = unbounded();
+    hold.on_close(move || sender.send("third").unwrap());
     nothing(&events);
+    assert!(third.is_empty(), "the conversation goes on");
     let dropper = thread::Builder::new().name("the dropper".to_owned());
     dropper.spawn(move || drop(hold)).unwrap().join().unwrap();
     assert_order(&events, "the dropper", "Stopping");
+    assert_eq!(next(&third), "third");
 }
 
 #[test]
