@@ -128,21 +128,26 @@ impl ClientShared {
     /// Asks the connection to end. The first reason counts. With `abort`, accepted output is dropped.
     /// Never blocks.
     pub(crate) fn end(&self, reason: Closing, abort: bool) {
-        let (transport, grace, calls) = {
-            let mut state = self.state.lock();
-            if !state.is_closing() {
-                state.output = Output::Refused;
-                state.reason.get_or_insert(reason);
-                self.refuse_more();
-            } else if !abort || state.is_aborted() {
-                return;
-            }
-            if abort {
-                state.output = Output::Aborted;
-                state.drop_backlog();
-            }
-            (state.transport.clone(), state.grace(), state.take_calls())
-        };
+        self.end_locked(self.state.lock(), reason, abort);
+    }
+
+    /// Does the same as `end` for a caller that holds the lock. No other thread can write in between.
+    pub(super) fn end_locked(&self, mut state: Guard<'_>, reason: Closing, abort: bool) {
+        if !state.is_closing() {
+            state.output = Output::Refused;
+            state.reason.get_or_insert(reason);
+            self.refuse_more();
+        } else if !abort || state.is_aborted() {
+            // The reason may hold a value of the user.
+            drop(state);
+            return;
+        }
+        if abort {
+            state.output = Output::Aborted;
+            state.drop_backlog();
+        }
+        let (transport, grace, calls) = (state.transport.clone(), state.grace(), state.take_calls());
+        drop(state);
         self.changed.notify_all();
         if let Some(transport) = transport {
             if abort {
@@ -378,5 +383,58 @@ impl ClientState {
 fn call(call: Box<dyn FnOnce() + Send>) {
     if let Err(message) = catch_panic(call) {
         error!("a panic in a function of Client::on_close: {}", Escaped(message));
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+    use crate::client::id::ClientId;
+    use crate::client::state::ClientContext;
+    use crate::remote::Remote;
+    use crate::threads::Threads;
+    use crate::transport::memory::{MemoryTransport, Pipe};
+
+    /// Makes a client whose peer takes four bytes.
+    fn client() -> Arc<ClientShared> {
+        let transport =
+            MemoryTransport { inward: Pipe::new(1), outward: Pipe::new(4), flush: Arc::default() };
+        let context = Arc::new(ClientContext::for_tests(Threads::new()));
+        Arc::new(ClientShared::new(ClientId::next(), Remote::Memory, Arc::new(transport), context))
+    }
+
+    /// The session itself has nothing to deliver.
+    #[test]
+    fn the_record_of_another_thread_that_is_cut_is_reported() {
+        let shared = client();
+        let writer = Arc::clone(&shared);
+        let writer = thread::spawn(move || writer.write(&[b"too much"]));
+        let start = Instant::now();
+        while !shared.state.lock().writer_active {
+            assert!(start.elapsed() < Duration::from_secs(20));
+            thread::yield_now();
+        }
+        shared.begin_closing(Ok(Ok(())), true);
+        let result = shared.finish_closing();
+        assert!(matches!(result, Err(Undelivered::TooSlow)), "{result:?}");
+        assert!(writer.join().unwrap().is_err());
+    }
+
+    /// Only a hold keeps the connection open.
+    #[test]
+    fn a_stop_after_the_callbacks_does_not_change_the_reason() {
+        let shared = client();
+        let client = Client { shared: Arc::clone(&shared) };
+        let (hold, ending) = (client.hold(), Arc::clone(&shared));
+        let session = thread::spawn(move || ending.begin_closing(Ok(Ok(())), true));
+        let start = Instant::now();
+        while !shared.state.lock().talked {
+            assert!(start.elapsed() < Duration::from_secs(20));
+            thread::yield_now();
+        }
+        shared.stop();
+        drop(hold);
+        let reason = session.join().unwrap();
+        assert!(matches!(reason, Closing::ByPeer), "{reason}");
     }
 }

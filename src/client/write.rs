@@ -193,8 +193,7 @@ impl ClientShared {
         // A thread that has already sent a part of its record still holds the lock, so no writer is active.
         while state.writer_active {
             if self.changed.wait_until(&mut state, deadline).timed_out() && state.writer_active {
-                drop(state);
-                return Err(self.end_too_slow());
+                return Err(self.end_too_slow(state));
             }
             // A record that has not begun is refused after `close_write`. Accepted output is still sent.
             if slices.is_empty() {
@@ -212,10 +211,7 @@ impl ClientShared {
                 }
                 Ok(())
             }
-            Err(SendError::TimedOut) => {
-                drop(state);
-                Err(self.end_too_slow())
-            }
+            Err(SendError::TimedOut) => Err(self.end_too_slow(state)),
             Err(SendError::Lost(error)) => Err(self.lose(state, error)),
         }
     }
@@ -298,15 +294,12 @@ impl ClientShared {
         }
     }
 
-    /// Ends the connection of a peer that did not read in time.
-    fn end_too_slow(&self) -> io::Error {
-        let was_closing = {
-            let mut state = self.state.lock();
-            let closing = state.is_closing();
-            state.cut |= closing && !state.is_aborted();
-            closing
-        };
-        self.end(Closing::TooSlow, true);
+    /// Ends the connection of a peer that did not read in time. The caller still holds the lock, so that nothing
+    /// follows a record that is cut.
+    fn end_too_slow(&self, mut state: Guard<'_>) -> io::Error {
+        let was_closing = state.is_closing();
+        state.cut |= was_closing && !state.is_aborted();
+        self.end_locked(state, Closing::TooSlow, true);
         if was_closing {
             // The time limits of the linger have ended the write.
             return io::ErrorKind::BrokenPipe.into();
@@ -321,8 +314,7 @@ impl ClientShared {
     /// Ends the connection after an I/O error. The caller and `closing` each get a copy of the error.
     pub(super) fn lose(&self, mut state: Guard<'_>, error: io::Error) -> io::Error {
         state.cut |= error.kind() == io::ErrorKind::TimedOut && state.is_closing() && !state.is_aborted();
-        drop(state);
-        self.end(Closing::Lost(duplicate(&error)), false);
+        self.end_locked(state, Closing::Lost(duplicate(&error)), false);
         error
     }
 }
