@@ -257,11 +257,53 @@ mod tests {
     use super::*;
     use crate::threads::Threads;
 
-    #[test]
-    fn without_a_reactor_a_wait_ends_at_once_and_a_late_one_has_timed_out() {
+    /// A client that answers each check of its progress with the next of these.
+    struct Answers(std::sync::Mutex<Vec<Option<Duration>>>);
+
+    impl Flush for Answers {
+        fn flush(&self) {}
+        fn check_progress(&self) -> Option<Duration> {
+            self.0.lock().unwrap().remove(0)
+        }
+        fn lost(&self) {}
+    }
+
+    fn unwatched() -> Arc<Readiness> {
         let threads = Threads::new();
         threads.close(|| ());
-        let readiness = Readiness::new(Arc::new(Reactor::new(threads)));
+        Readiness::new(Arc::new(Reactor::new(threads)))
+    }
+
+    #[test]
+    fn a_backlog_has_one_timer_and_the_next_backlog_has_one_again() {
+        const AFTER: Option<Duration> = Some(Duration::from_secs(1));
+        let client = Arc::new(Answers(std::sync::Mutex::default()));
+        let readiness = unwatched();
+        let flush: Weak<Answers> = Arc::downgrade(&client);
+        readiness.flush.get_or_init(|| flush);
+        let answer = |answers: &[Option<Duration>]| {
+            let mut unused = client.0.lock().unwrap();
+            assert!(unused.is_empty(), "{unused:?}");
+            unused.extend(answers);
+        };
+        answer(&[AFTER]);
+        assert_eq!(readiness.next_check(), AFTER);
+        assert_eq!(readiness.next_check(), None, "the timer runs");
+        answer(&[AFTER]);
+        assert_eq!(readiness.timer(0), AFTER, "the backlog is still there");
+        answer(&[None, AFTER]);
+        assert_eq!(readiness.timer(1), AFTER, "a new backlog has come during the check");
+        answer(&[None, None]);
+        assert_eq!(readiness.timer(2), None);
+        answer(&[AFTER]);
+        assert_eq!(readiness.next_check(), AFTER, "a new backlog");
+        drop(client);
+        assert_eq!(readiness.timer(0), None, "the client has ended");
+    }
+
+    #[test]
+    fn without_a_reactor_a_wait_ends_at_once_and_a_late_one_has_timed_out() {
+        let readiness = unwatched();
         let deadline = Instant::now() + Duration::from_secs(60);
         assert_eq!(readiness.wait_writable(&io::stdin(), deadline), Waited::Ready);
         assert_eq!(readiness.wait_writable(&io::stdin(), Instant::now()), Waited::TimedOut);

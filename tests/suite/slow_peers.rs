@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::unbounded;
 
 use crate::closing::{Reply, REPLY};
-use crate::support::{assert_same, next, nothing, pattern, serve, Echo, Peer, Watch};
+use crate::support::{assert_same, eventually, next, nothing, pattern, serve, Echo, Peer, Watch};
 
 /// Reads `total` bytes within about `pace`, in twenty parts, sending a little in between, and
 /// expects the end of input after it.
@@ -89,6 +89,30 @@ fn a_write_that_blocks_at_the_close_is_whole_for_a_peer_that_reads() {
     assert_same(&peer.read_to_end(), &data);
     next(&result).unwrap();
     thread.join().unwrap();
+}
+
+/// No callback waits for the writer.
+#[test]
+fn a_write_of_another_thread_is_whole_though_the_callback_that_closes_has_returned() {
+    const COUNT: usize = 8_000_000;
+    let (sender, result) = unbounded();
+    let watch = Watch::new();
+    let watched = watch.clone();
+    let served = serve(move || {
+        let sender = sender.clone();
+        watched.around(backport::receiving(move |client, _| {
+            let (writer, sender) = (client.clone(), sender.clone());
+            drop(thread::spawn(move || sender.send(writer.write(pattern(COUNT)))));
+            eventually("it has begun", || client.stats().bytes_out > 0);
+            client.close();
+            Ok(())
+        }))
+    });
+    let peer = served.connect();
+    peer.send(b"?");
+    assert_eq!(next(&watch.closed), "ByServer");
+    assert_same(&peer.read_to_end(), &pattern(COUNT));
+    next(&result).unwrap();
 }
 
 /// A window that small belongs to a small device. Nothing was written for a while, so it can't be

@@ -1,5 +1,6 @@
 //! What ends a conversation although a hold exists (P21).
 
+use std::io::ErrorKind;
 use std::mem;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ impl Adapter for Told {
         self.0.send(client.hold())?;
         match line {
             b"fail" => return Err("on purpose".into()),
+            b"another" => return Err(std::io::Error::from(ErrorKind::ConnectionAborted).into()),
             b"panic" => std::panic::resume_unwind(Box::new("on purpose")),
             b"flood" => client.write(vec![0; 50_000_000])?,
             b"close" => client.close(),
@@ -53,6 +55,8 @@ fn a_close_an_abort_an_error_a_panic_and_the_timeouts_end_a_held_conversation() 
         ("close", "ByServer", None),
         ("abort", "ByServer", None),
         ("fail", "Failed", Some("failures")),
+        // An error of another connection, for example.
+        ("another", "Lost", None),
         ("panic", "Panicked", Some("panics")),
         ("flood", "TooSlow", Some("too slow")),
         ("wait", "Idle", Some("idle timeouts")),
