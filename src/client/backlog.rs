@@ -306,7 +306,8 @@ mod tests {
         assert!(matches!(reason, Closing::ByPeer), "{reason}");
         pass_stall(&shared);
         assert_eq!(shared.check_progress(), None);
-        assert!(shared.state.lock().reason.is_none());
+        let state = shared.state.lock();
+        assert!(state.reason.is_none() && !state.cut);
     }
 
     /// The peer may still wait for the last packets.

@@ -104,11 +104,12 @@ fn the_end_follows_a_write_of_another_thread_that_is_blocked() {
     let late = thread::spawn(move || late.write("it has not begun, so it is refused"));
     // It waits for its turn by then.
     thread::sleep(Duration::from_millis(50));
+    client.post("posted").unwrap();
     client.close_write();
     let flusher = client.clone();
     let flusher = thread::spawn(move || flusher.flush());
     thread::sleep(Duration::from_millis(50));
-    assert_same(&peer.read_to_end(), &data);
+    assert_same(&peer.read_to_end(), &[&data[..], b"posted"].concat());
     writing.join().unwrap().unwrap();
     flusher.join().unwrap().unwrap();
     assert_eq!(late.join().unwrap().unwrap_err().kind(), ErrorKind::BrokenPipe);
