@@ -24,6 +24,8 @@ pub(crate) struct Limits {
     stall_timeout: AtomicU64,
 }
 
+/// A time that is longer than any connection lasts. It is safe to add to the clock.
+pub(crate) const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// The value of a timeout that is not set.
 const NONE: u64 = u64::MAX;
 
@@ -113,7 +115,6 @@ fn optional(limit: &AtomicU64) -> Option<Duration> {
 
 /// Returns a duration in microseconds, but at most a year, which is safe to add to a clock.
 pub(crate) fn micros(limit: Duration) -> u64 {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     u64::try_from(limit.min(YEAR).as_micros()).unwrap_or(NONE - 1)
 }
 

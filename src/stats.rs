@@ -30,6 +30,9 @@ pub struct ServerStats {
     pub refused: u64,
     /// How often accepting a connection has failed.
     pub accept_errors: u64,
+    /// How many accepted clients have ended before `opening`, because the header of a proxy or the handshake of
+    /// TLS has failed.
+    pub handshakes_failed: u64,
     /// How many clients it serves now.
     pub current: usize,
     /// The largest number of clients that it has served at once.
@@ -71,6 +74,7 @@ impl ServerStats {
         self.accepted += other.accepted;
         self.refused += other.refused;
         self.accept_errors += other.accept_errors;
+        self.handshakes_failed += other.handshakes_failed;
         self.current += other.current;
         self.peak += other.peak;
         self.bytes_in += other.bytes_in;

@@ -8,9 +8,9 @@
 //! 3. The session calls the adapter's `closing`.
 //! 4. [`finish_closing`](ClientShared::finish_closing) delivers the output and drops the transport.
 
-use std::mem;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use std::{io, mem};
 
 use crate::catch_panic::catch_panic;
 use crate::client::linger::{Undelivered, LINGER_QUIET, LINGER_TOTAL};
@@ -19,13 +19,11 @@ use crate::client::state::{Calls, ClientShared, ClientState, Guard, HalfClose, O
 use crate::client::Client;
 use crate::closing::Closing;
 use crate::error::BoxError;
+use crate::limits::YEAR;
 use crate::logging::{error, Escaped};
 use crate::sync::atomic::Ordering;
 use crate::sync::thread;
 use crate::transport::{Grace, Linger, Lingered};
-
-/// A time that is longer than any connection lasts. It is safe to add to the clock.
-const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Client {
     /// Closes the connection gracefully. Returns at once. A second call does nothing.
@@ -159,6 +157,13 @@ impl ClientShared {
         self.call(calls);
     }
 
+    /// Ends a connection whose upgrades have failed. They may have written an answer, which is delivered.
+    pub(crate) fn end_handshake(&self, error: io::Error) {
+        let mut state = self.state.lock();
+        state.last_write = Some(Instant::now());
+        self.end_locked(state, Closing::Lost(error), false);
+    }
+
     /// Asks the connection to end because of a stop. The input ends, and the output stays open until
     /// `closing` begins. If a hold exists, this takes effect when the last hold is dropped. Never blocks.
     pub(crate) fn stop(&self) {
@@ -277,22 +282,26 @@ impl ClientShared {
             }
         }
         let Some(transport) = state.transport.clone() else { return Ok(()) };
-        let mut result = Ok(());
-        if !state.is_aborted() && !state.writer_active && !state.backlog.is_empty() {
-            let (guard, sent) = self.send_unlocked(state, &mut [], limit);
+        let (mut result, mut farewell) = (Ok(()), false);
+        if !state.is_aborted() && !state.writer_active {
+            let (guard, sent) = self.send_last(state, limit);
             state = guard;
-            if let Err(error) = sent {
-                result = Err(error.into());
-                state.output = Output::Aborted;
+            match sent {
+                Ok(sent) => farewell = sent,
+                Err(error) => {
+                    result = Err(error.into());
+                    state.output = Output::Aborted;
+                }
             }
         }
         if state.cut {
             result = Err(Undelivered::TooSlow);
         }
         let aborted = state.is_aborted() || state.writer_active;
-        let end_of_input = state.end_of_input;
+        // After its own farewell, a peer may still have sent more.
+        let end_of_input = state.end_of_input && !farewell;
         let linger = Linger {
-            written_lately: state.was_written_lately(),
+            written_lately: state.was_written_lately() || farewell,
             maybe_untaken: state.may_be_untaken(),
             quiet: LINGER_QUIET,
             deadline: limit,
@@ -388,6 +397,8 @@ fn call(call: Box<dyn FnOnce() + Send>) {
 
 #[cfg(all(test, not(shuttle)))]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::client::id::ClientId;
     use crate::client::state::ClientContext;

@@ -27,6 +27,7 @@ pub(crate) mod state;
 pub(crate) mod write;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,14 @@ impl Client {
     #[must_use]
     pub fn remote(&self) -> &Remote {
         self.shared.remote()
+    }
+
+    /// Returns the address of the proxy that has brought this client, if the server believes
+    /// [the header of a proxy](crate::TcpServer::proxy_protocol). [`remote`](Client::remote) is then the side
+    /// that the proxy speaks for.
+    #[must_use]
+    pub fn proxy(&self) -> Option<SocketAddr> {
+        self.shared.proxy()
     }
 
     /// Returns the statistics of this client.

@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -50,8 +51,8 @@ pub(crate) struct ClientShared {
     pub(crate) id: ClientId,
     /// The remote side of the accepted connection.
     accepted_from: Remote,
-    /// The remote side that an upgrade has found, if it differs. Set by the session before `opening`.
-    upgraded_from: OnceLock<Box<Remote>>,
+    /// What the upgrades have found out. Set by the session before `opening`.
+    upgraded: OnceLock<Box<Upgraded>>,
     pub(crate) connected: Instant,
     pub(super) context: Arc<ClientContext>,
     /// How many bytes were read. Written by the thread that reads, and read by threads that ask for the
@@ -72,6 +73,15 @@ pub(crate) struct ClientShared {
     /// Signalled when a writer has finished, when the last hold is dropped and when the connection is asked to
     /// end. Writers wait here for their turn. The session waits here for holds, and before its last step.
     pub(super) changed: Condvar,
+}
+
+/// What upgrades have found out about a connection.
+#[derive(Clone)]
+pub(crate) struct Upgraded {
+    /// The remote side. It differs from the accepted one if a proxy speaks for its client.
+    pub(crate) remote: Remote,
+    /// The address of the proxy that has brought the client.
+    pub(crate) proxy: Option<SocketAddr>,
 }
 
 /// Written and read under the lock, by every thread that holds a handle.
@@ -204,7 +214,7 @@ impl ClientShared {
         ClientShared {
             id,
             accepted_from: remote,
-            upgraded_from: OnceLock::new(),
+            upgraded: OnceLock::new(),
             connected: Instant::now(),
             context,
             bytes_in: AtomicU64::new(0),
@@ -219,7 +229,12 @@ impl ClientShared {
 
     /// Returns the remote side of the connection.
     pub(crate) fn remote(&self) -> &Remote {
-        self.upgraded_from.get().map_or(&self.accepted_from, |remote| remote)
+        self.upgraded.get().map_or(&self.accepted_from, |facts| &facts.remote)
+    }
+
+    /// Returns the address of the proxy that has brought the client.
+    pub(crate) fn proxy(&self) -> Option<SocketAddr> {
+        self.upgraded.get().and_then(|facts| facts.proxy)
     }
 
     pub(crate) fn context(&self) -> &ClientContext {
@@ -232,14 +247,12 @@ impl ClientShared {
         self.state.lock().output = Output::HeldBack;
     }
 
-    /// Continues with the transport and the remote side that the upgrades have returned. The session calls
-    /// this.
+    /// Continues with the transport that the upgrades have returned, and keeps what they have found out. The
+    /// session calls this.
     ///
     /// If the connection was asked to end during the upgrades, the new transport is interrupted, too.
-    pub(crate) fn upgraded(&self, transport: Arc<dyn Transport>, remote: Remote) {
-        if remote != self.accepted_from {
-            self.upgraded_from.get_or_init(|| Box::new(remote));
-        }
+    pub(crate) fn upgraded(&self, transport: Arc<dyn Transport>, facts: Upgraded) {
+        self.upgraded.get_or_init(|| Box::new(facts));
         let (previous, output) = {
             let mut state = self.state.lock();
             let previous = state.transport.replace(Arc::clone(&transport));

@@ -246,34 +246,77 @@ impl ClientShared {
         (state, result)
     }
 
+    /// Sends the backlog, and then the farewell of the transport. Returns `true` if there was a farewell.
+    pub(super) fn send_last<'a>(
+        &'a self,
+        mut state: Guard<'a>,
+        deadline: Instant,
+    ) -> (Guard<'a>, Result<bool, SendError>) {
+        if !state.backlog.is_empty() {
+            let (guard, sent) = self.send_unlocked(state, &mut [], deadline);
+            state = guard;
+            if let Err(error) = sent {
+                return (state, Err(error));
+            }
+        }
+        let Some(transport) = state.transport.clone() else { return (state, Ok(false)) };
+        drop(state);
+        let mut any = false;
+        let step = || match transport.write_farewell() {
+            Ok(Some(sent)) => {
+                any = true;
+                Ok((sent, false))
+            }
+            Ok(None) => Ok((0, true)),
+            Err(error) => {
+                any = true;
+                Err(error)
+            }
+        };
+        let result = self.repeat(&*transport, deadline, step);
+        (self.state.lock(), result.map(|()| any))
+    }
+
     fn send_all(
         &self,
         transport: &dyn Transport,
         mut slices: &mut [IoSlice<'_>],
         deadline: Instant,
     ) -> Result<(), SendError> {
+        // This also skips empty slices.
+        IoSlice::advance_slices(&mut slices, 0);
+        if slices.is_empty() {
+            return Ok(());
+        }
+        self.repeat(transport, deadline, || {
+            let sent = transport.write(slices)?;
+            IoSlice::advance_slices(&mut slices, sent);
+            self.state.lock().note_sent(sent);
+            Ok((sent, slices.is_empty()))
+        })
+    }
+
+    /// Repeats `step`, which sends something and returns how much, until it returns `true` or a time limit has
+    /// passed.
+    fn repeat(
+        &self,
+        transport: &dyn Transport,
+        deadline: Instant,
+        mut step: impl FnMut() -> io::Result<(usize, bool)>,
+    ) -> Result<(), SendError> {
         let mut linger = LingerLimit::new();
         let mut progress = Instant::now();
         loop {
-            // This also skips empty slices.
-            IoSlice::advance_slices(&mut slices, 0);
-            if slices.is_empty() {
-                return Ok(());
-            }
-            let sent = match transport.write(slices) {
-                Ok(count) => count,
+            let sent = match step() {
+                Ok((_, true)) => return Ok(()),
+                Ok((count, false)) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                 Err(error) => return Err(SendError::Lost(error)),
             };
-            IoSlice::advance_slices(&mut slices, sent);
             let (lingers, by_stop) = {
-                let mut state = self.state.lock();
-                state.note_sent(sent);
+                let state = self.state.lock();
                 (state.is_closing() && !self.context.patient, state.by_stop)
             };
-            if slices.is_empty() {
-                return Ok(());
-            }
             let now = Instant::now();
             if sent > 0 {
                 progress = now;

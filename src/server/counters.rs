@@ -10,6 +10,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Counters {
     pub(crate) refused: AtomicU64,
     pub(crate) accept_errors: AtomicU64,
+    pub(crate) handshakes_failed: AtomicU64,
     panics: AtomicU64,
     failures: AtomicU64,
     idle_timeouts: AtomicU64,
@@ -39,6 +40,7 @@ impl Counters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         stats.refused += read(&self.refused);
         stats.accept_errors += read(&self.accept_errors);
+        stats.handshakes_failed += read(&self.handshakes_failed);
         stats.panics += read(&self.panics);
         stats.failures += read(&self.failures);
         stats.idle_timeouts += read(&self.idle_timeouts);

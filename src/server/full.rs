@@ -15,6 +15,20 @@ const MOST: usize = 32;
 /// The reaction of a server to a new client while it serves
 /// [`max_clients`](crate::TcpServer::max_clients). [`TcpServer::when_full`](crate::TcpServer::when_full) sets
 /// it.
+///
+/// ```
+/// use backport::{receiving, Full, Machine, TcpServer};
+///
+/// # fn main() -> backport::Result {
+/// # let machine = Machine::new();
+/// let echo = || receiving(|client, data| Ok(client.write(data)?));
+/// let server = TcpServer::new("localhost:0", echo)
+///     .max_clients(100)
+///     .when_full(Full::Refuse(b"421 too many clients, try again later\r\n".to_vec()));
+/// machine.prepare(server)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Full {

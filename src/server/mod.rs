@@ -7,6 +7,7 @@
 //!   accept. [`accept_error`] groups the errors of accepting, and [`full`] has the connections that a full
 //!   server refuses.
 //! - [`session`] is the life of one client, and [`upgrade`] has the steps before `opening`.
+//! - [`settings`] has the settings that servers with a listener share, and starts their acceptors.
 //! - [`tcp`] and [`stdio`] are the servers that the crate provides.
 
 pub(crate) mod accept_error;
@@ -19,6 +20,7 @@ pub(crate) mod listener;
 pub(crate) mod notify;
 pub(crate) mod permit;
 pub(crate) mod session;
+pub(crate) mod settings;
 pub(crate) mod state;
 pub(crate) mod stdio;
 mod stop_stage;

@@ -22,7 +22,7 @@ use crate::adapter::Adapter;
 use crate::catch_panic::catch_panic;
 use crate::client::id::ClientId;
 use crate::client::linger::Undelivered;
-use crate::client::state::{ClientContext, ClientShared};
+use crate::client::state::{ClientContext, ClientShared, Upgraded};
 use crate::client::Client;
 use crate::closing::Closing;
 use crate::error::Result;
@@ -32,7 +32,7 @@ use crate::server::control::Control;
 use crate::server::listener::Accepted;
 use crate::server::permit::Permit;
 use crate::server::state::ServerState;
-use crate::server::upgrade::{upgrade_all, Connection, Upgrade};
+use crate::server::upgrade::{Connection, Upgrades, HANDSHAKE_TIMEOUT};
 use crate::sync::atomic::Ordering;
 use crate::threads::pool::{Job, Pool};
 use crate::threads::user_code::user_code;
@@ -49,7 +49,7 @@ pub(crate) struct Sessions<F, S> {
     context: Arc<ClientContext>,
     factory: F,
     connect: Connect<S>,
-    upgrades: Vec<Box<dyn Upgrade>>,
+    upgrades: Upgrades,
     stack: Option<usize>,
     reports: Option<Sender<Closing>>,
 }
@@ -74,15 +74,14 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
             pool: Arc::clone(&engine.pool),
             factory,
             connect: Box::new(connect),
-            upgrades: Vec::new(),
+            upgrades: Upgrades { steps: Vec::new(), timeout: HANDSHAKE_TIMEOUT },
             stack: None,
             reports: None,
         }
     }
 
     /// Sets the upgrades that each connection goes through. Default: none.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no server of this crate upgrades connections yet"))]
-    pub(crate) fn upgrades(self, upgrades: Vec<Box<dyn Upgrade>>) -> Sessions<F, S> {
+    pub(crate) fn upgrades(self, upgrades: Upgrades) -> Sessions<F, S> {
         Sessions { upgrades, ..self }
     }
 
@@ -182,7 +181,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
         let Accepted { socket, remote } = accepted;
         let transport = (sessions.connect)(socket);
         let client = Client::new(self.id, Arc::clone(&transport), remote, Arc::clone(&sessions.context));
-        let upgrades = !sessions.upgrades.is_empty();
+        let upgrades = !sessions.upgrades.steps.is_empty();
         if upgrades {
             // This comes before other threads can find the client, so that no broadcast gets into a handshake.
             client.shared().hold_back_output();
@@ -204,26 +203,35 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
 /// Runs the upgrades. If one fails, the connection ends without `opening` and without `closing`.
 #[inline(never)]
 fn upgrade<A, F, S>(sessions: &Sessions<F, S>, client: Client, transport: Arc<dyn Transport>) -> Stage<A, S> {
-    let connection = Connection { transport, remote: client.remote().clone() };
-    match catch_panic(|| upgrade_all(&sessions.upgrades, connection)) {
-        Ok(Ok(connection)) => {
-            let transport = Arc::clone(&connection.transport);
-            client.shared().upgraded(connection.transport, connection.remote);
+    let facts = Upgraded { remote: client.remote().clone(), proxy: None };
+    match catch_panic(|| sessions.upgrades.upgrade(Connection { transport, facts })) {
+        Ok(Ok(Connection { transport, facts })) => {
+            client.shared().upgraded(Arc::clone(&transport), facts);
             Stage::Opening(client, transport)
         }
-        Ok(Err(error)) => never_opened(client, Ok(Err(error.into()))),
+        // Everybody can send bytes that are no handshake, so this is no warning.
+        Ok(Err(error)) if !client.is_stopping() => {
+            debug!("client {} from {}: {}", client.id(), client.remote(), Escaped(&error));
+            sessions.server.counters.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+            client.shared().end_handshake(error);
+            never_opened(client, Ok(Ok(())))
+        }
+        Ok(Err(_)) => never_opened(client, Ok(Ok(()))),
         Err(message) => never_opened(client, Err(message)),
     }
 }
 
 /// Makes the adapter and calls `opening`. The next stage is `Talking`, unless `opening` fails or closes the
-/// client.
+/// client. A client that was asked to end before gets no adapter.
 #[inline(never)]
 fn open<A: Adapter, F: Fn() -> A, S>(
     sessions: &Sessions<F, S>,
     client: Client,
     transport: Arc<dyn Transport>,
 ) -> Stage<A, S> {
+    if client.is_stopping() {
+        return never_opened(client, Ok(Ok(())));
+    }
     // The adapter is on the heap, because a large value on the stack would be copied by each call.
     let mut adapter = match catch_panic(|| Box::new((sessions.factory)())) {
         Ok(adapter) => adapter,

@@ -4,18 +4,20 @@
 //! on. Until the last upgrade has finished, no other thread can write to the client. A new upgrade is a new
 //! file with an implementation of [`Upgrade`]. The server that uses it passes it to its sessions.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::remote::Remote;
+use crate::client::state::Upgraded;
+use crate::limits::YEAR;
 use crate::transport::Transport;
 
-/// How long all upgrades of one client may take together.
-pub(crate) const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long all upgrades of one client may take together, unless the server has another limit.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One step between the registration of a client and its `opening`.
-pub(crate) trait Upgrade: Send + Sync {
+pub(crate) trait Upgrade: fmt::Debug + Send + Sync {
     /// Upgrades a connection, on the client's thread. May block until `deadline`.
     ///
     /// A stop or a close interrupts the transport. A read then returns
@@ -24,18 +26,31 @@ pub(crate) trait Upgrade: Send + Sync {
     /// # Errors
     /// Returns an error if the peer does not do its part. The connection then ends before `opening`.
     fn upgrade(&self, connection: Connection, deadline: Instant) -> io::Result<Connection>;
+
+    /// Returns `true` if a connection is encrypted from its beginning, so that no plain text may be sent.
+    fn encrypts(&self) -> bool {
+        false
+    }
 }
 
-/// The transport of a client, and the remote side of its connection.
+/// The transport of a client, and what is known about the connection.
 pub(crate) struct Connection {
     pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) remote: Remote,
+    pub(crate) facts: Upgraded,
 }
 
-/// Takes a connection through all upgrades, in order and with one deadline.
-pub(crate) fn upgrade_all(upgrades: &[Box<dyn Upgrade>], connection: Connection) -> io::Result<Connection> {
-    let deadline = Instant::now() + UPGRADE_TIMEOUT;
-    upgrades.iter().try_fold(connection, |connection, upgrade| upgrade.upgrade(connection, deadline))
+/// The upgrades of a server, in order, and their time limit.
+pub(crate) struct Upgrades {
+    pub(crate) steps: Vec<Arc<dyn Upgrade>>,
+    pub(crate) timeout: Duration,
+}
+
+impl Upgrades {
+    /// Takes a connection through all upgrades, in order and with one deadline.
+    pub(crate) fn upgrade(&self, connection: Connection) -> io::Result<Connection> {
+        let deadline = Instant::now() + self.timeout.min(YEAR);
+        self.steps.iter().try_fold(connection, |connection, step| step.upgrade(connection, deadline))
+    }
 }
 
 #[cfg(all(test, not(shuttle)))]
@@ -43,12 +58,13 @@ mod tests {
     use crossbeam_channel::{bounded, unbounded, Receiver};
 
     use super::*;
-    use crate::adapter::{receiving, Adapter};
+    use crate::adapter::Adapter;
     use crate::client::Client;
     use crate::closing::Closing;
     use crate::error::Result;
     use crate::event::ServerId;
     use crate::reactor::{Reactor, Waited};
+    use crate::remote::Remote;
     use crate::server::control::{Control, Engine};
     use crate::server::listener::Accepted;
     use crate::server::permit::Permit;
@@ -64,17 +80,23 @@ mod tests {
     /// An upgrade from a function.
     struct Step<F>(F);
 
+    impl<F> fmt::Debug for Step<F> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Step")
+        }
+    }
+
     impl<F: Fn(Connection, Instant) -> io::Result<Connection> + Send + Sync> Upgrade for Step<F> {
         fn upgrade(&self, connection: Connection, deadline: Instant) -> io::Result<Connection> {
             (self.0)(connection, deadline)
         }
     }
 
-    fn step<F>(f: F) -> Box<dyn Upgrade>
+    fn step<F>(f: F) -> Arc<dyn Upgrade>
     where
         F: Fn(Connection, Instant) -> io::Result<Connection> + Send + Sync + 'static,
     {
-        Box::new(Step(f))
+        Arc::new(Step(f))
     }
 
     /// Returns a transport, and its pipe to the peer.
@@ -98,12 +120,14 @@ mod tests {
     fn serve<A: Adapter>(
         control: &Control,
         socket: MemoryTransport,
-        upgrades: Vec<Box<dyn Upgrade>>,
+        steps: Vec<Arc<dyn Upgrade>>,
         factory: impl Fn() -> A + Send + Sync + 'static,
     ) -> Closing {
         let (reports, reason): (_, Receiver<Closing>) = bounded(1);
         let connect = |socket: MemoryTransport| -> Arc<dyn Transport> { Arc::new(socket) };
-        let sessions = Sessions::new(control, factory, connect).upgrades(upgrades).reporting(reports);
+        let sessions = Sessions::new(control, factory, connect)
+            .upgrades(Upgrades { steps, timeout: LONG })
+            .reporting(reports);
         let permit = Permit::take(control.state()).expect("the server is not stopping");
         Arc::new(sessions).session(permit, Accepted { socket, remote: Remote::Memory }).run();
         reason.try_recv().expect("the session has ended")
@@ -122,8 +146,10 @@ mod tests {
     fn an_upgrade_passes_on_another_transport_and_another_remote_side() {
         let ((first, raw), (second, outward)) = (memory(), memory());
         let second: Arc<dyn Transport> = Arc::new(second);
-        let upgrade =
-            step(move |_, _| Ok(Connection { transport: Arc::clone(&second), remote: Remote::Stdio }));
+        let upgrade = step(move |_, _| {
+            let facts = Upgraded { remote: Remote::Stdio, proxy: None };
+            Ok(Connection { transport: Arc::clone(&second), facts })
+        });
         assert!(matches!(serve(&control(), first, vec![upgrade], || Greeter), Closing::ByPeer));
         let mut said = [0; 10];
         assert_eq!(outward.read(&mut said, Instant::now()).unwrap(), 5);
@@ -137,11 +163,12 @@ mod tests {
         let upgrade = step(|_, _| Err(io::Error::new(io::ErrorKind::InvalidData, "no hello")));
         let control = control();
         let factory = || -> Box<dyn Adapter> { panic!("the factory was called") };
-        let Closing::Failed(error) = serve(&control, socket, vec![upgrade], factory) else { panic!() };
+        let Closing::Lost(error) = serve(&control, socket, vec![upgrade], factory) else { panic!() };
         assert_eq!(error.to_string(), "no hello");
         assert_eq!(outward.read(&mut [0], Instant::now()).unwrap(), 0, "the peer sees the end");
         let stats = control.state().stats();
-        assert_eq!((stats.accepted, stats.current, stats.failures, stats.panics), (1, 0, 1, 0));
+        assert_eq!((stats.accepted, stats.current, stats.failures, stats.panics), (1, 0, 0, 0));
+        assert_eq!(stats.handshakes_failed, 1);
     }
 
     #[test]
@@ -198,7 +225,7 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         });
-        let factory = || receiving(|_, _| panic!("the client was served"));
+        let factory = || -> Box<dyn Adapter> { panic!("the factory was called") };
         assert!(matches!(serve(&control, socket, vec![upgrade], factory), Closing::Stopping));
     }
 }

@@ -62,6 +62,10 @@ pub(crate) trait Transport: Send + Sync {
     /// Writes a part of `parts` and returns its length, which is 0 only if `parts` is empty. Blocks for
     /// at most [`WAIT_SLICE`](crate::reactor::WAIT_SLICE).
     ///
+    /// A transport may keep a part that it has not counted yet, for example because it is already encrypted.
+    /// Therefore, after a short count or `WouldBlock`, the next bytes to write must be the rest, in any
+    /// portions and by any call, unless the connection is aborted.
+    ///
     /// # Errors
     /// Returns `WouldBlock` if there was no room during that time, or the error of the operating system if
     /// the connection was lost. Never returns `Interrupted`.
@@ -96,6 +100,16 @@ pub(crate) trait Transport: Send + Sync {
     /// no longer reads and waits for holds. The default is for a transport that cannot notice a loss.
     fn report_loss(&self, client: Weak<dyn Flush>) {
         drop(client);
+    }
+
+    /// Sends what the protocol of the transport itself requires at the end of a connection, after everything
+    /// that was written. Blocks like [`write`](Transport::write). Returns how many bytes were sent, or `None`
+    /// if nothing is left to send. The default is for a transport that sends nothing of its own.
+    ///
+    /// # Errors
+    /// The same as for [`write`](Transport::write).
+    fn write_farewell(&self) -> io::Result<Option<usize>> {
+        Ok(None)
     }
 
     /// Sends the end of output after everything that was written. Never blocks. Later writes fail. The

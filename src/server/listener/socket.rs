@@ -10,14 +10,13 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use mio::{Events, Interest, Poll, Token, Waker};
 #[cfg(target_os = "linux")]
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use socket2::Socket;
+use socket2::{SockAddr, Socket};
 
 use crate::logging::error;
 use crate::server::listener::Refuse;
@@ -82,7 +81,7 @@ impl ListenSocket {
 
     /// Waits for a connection. Returns `None` if `deadline` comes first. After an interrupt, fails with some
     /// error.
-    pub(crate) fn accept(&mut self, deadline: Option<Instant>) -> io::Result<Option<(Socket, SocketAddr)>> {
+    pub(crate) fn accept(&mut self, deadline: Option<Instant>) -> io::Result<Option<(Socket, SockAddr)>> {
         match self {
             #[cfg(target_os = "linux")]
             ListenSocket::Blocking(socket) => match deadline {
@@ -106,7 +105,7 @@ fn becomes_ready(socket: &Socket, deadline: Instant) -> io::Result<bool> {
 }
 
 impl Polled {
-    fn accept(&mut self, deadline: Option<Instant>) -> io::Result<Option<(Socket, SocketAddr)>> {
+    fn accept(&mut self, deadline: Option<Instant>) -> io::Result<Option<(Socket, SockAddr)>> {
         loop {
             match self.socket.accept() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -169,11 +168,10 @@ const NO_SIGNAL: i32 = 0;
 #[cfg(unix)]
 mod platform {
     use std::io;
-    use std::net::SocketAddr;
     use std::os::fd::AsRawFd;
 
     use mio::unix::SourceFd;
-    use socket2::Socket;
+    use socket2::{SockAddr, Socket};
 
     pub(super) struct PolledListener(Socket);
 
@@ -182,7 +180,7 @@ mod platform {
             PolledListener(socket)
         }
 
-        pub(super) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+        pub(super) fn accept(&self) -> io::Result<(Socket, SockAddr)> {
             accept(&self.0)
         }
 
@@ -191,11 +189,8 @@ mod platform {
         }
     }
 
-    pub(super) fn accept(socket: &Socket) -> io::Result<(Socket, SocketAddr)> {
-        let (socket, peer) = socket.accept()?;
-        // On some systems a peer that has already disconnected has no address.
-        let peer = peer.as_socket().ok_or(io::ErrorKind::ConnectionAborted)?;
-        Ok((socket, peer))
+    pub(super) fn accept(socket: &Socket) -> io::Result<(Socket, SockAddr)> {
+        socket.accept()
     }
 }
 
@@ -203,9 +198,8 @@ mod platform {
 #[cfg(not(unix))]
 mod platform {
     use std::io;
-    use std::net::SocketAddr;
 
-    use socket2::Socket;
+    use socket2::{SockAddr, Socket};
 
     pub(super) struct PolledListener(mio::net::TcpListener);
 
@@ -214,9 +208,9 @@ mod platform {
             PolledListener(mio::net::TcpListener::from_std(socket.into()))
         }
 
-        pub(super) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+        pub(super) fn accept(&self) -> io::Result<(Socket, SockAddr)> {
             let (stream, peer) = self.0.accept()?;
-            Ok((std::net::TcpStream::from(stream).into(), peer))
+            Ok((std::net::TcpStream::from(stream).into(), peer.into()))
         }
 
         pub(super) fn source<T>(&mut self, f: impl FnOnce(&mut mio::net::TcpListener) -> T) -> T {

@@ -222,6 +222,8 @@ impl Listener for TcpListener {
 
     fn accept(&mut self, deadline: Option<Instant>) -> io::Result<Option<Accepted<Socket>>> {
         let Some((socket, peer)) = self.socket.accept(deadline)? else { return Ok(None) };
+        // On some systems a peer that has already disconnected has no address.
+        let peer = peer.as_socket().ok_or(io::ErrorKind::ConnectionAborted)?;
         let local = self.ready(&socket).map_err(died)?;
         Ok(Some(Accepted { socket, remote: Remote::Tcp { peer: canonical(peer), local: canonical(local) } }))
     }
