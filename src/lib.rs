@@ -121,6 +121,8 @@ mod stats;
 mod sync;
 pub mod testing;
 mod threads;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod transport;
 
 pub use crate::adapter::{receiving, Adapter};

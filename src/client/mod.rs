@@ -11,6 +11,7 @@
 //! - [`close`]: how a connection ends, and how the last bytes are delivered.
 //! - [`linger`]: the time limits of that delivery.
 //! - [`reason`]: why a connection ended, after a callback has returned an error.
+//! - `tls`: the facts about an encrypted connection, and the switch from plain text.
 //! - [`group`]: a set of clients to broadcast to.
 //! - [`state`]: the state that all handles of one client share, behind one lock.
 
@@ -24,6 +25,8 @@ mod io_write;
 pub(crate) mod linger;
 mod reason;
 pub(crate) mod state;
+#[cfg(feature = "tls")]
+mod tls;
 pub(crate) mod write;
 
 use std::fmt;

@@ -16,10 +16,14 @@ use crate::closing::Closing;
 use crate::limits::{micros, Limits};
 use crate::remote::Remote;
 use crate::stats::ClientStats;
+#[cfg(feature = "tls")]
+use crate::sync::atomic::AtomicUsize;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::thread::ThreadId;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::threads::Threads;
+#[cfg(feature = "tls")]
+use crate::tls::Session;
 use crate::transport::{Grace, Transport};
 
 /// When more output than this is gathered under a cork, it is sent at once.
@@ -67,6 +71,10 @@ pub(crate) struct ClientShared {
     /// No more input is passed to the adapter. Written and read like `stopping`. Read before each read and
     /// each callback.
     pub(super) input_ended: AtomicBool,
+    /// How many bytes of the input are received and not consumed, if the connection can switch to TLS. Written by
+    /// the thread that reads, and read by the same thread. `Relaxed` is enough for that.
+    #[cfg(feature = "tls")]
+    pub(super) unread: AtomicUsize,
     /// No more output is accepted, except from `closing`. Written and read like `stopping`.
     pub(super) output_ended: AtomicBool,
     pub(super) state: Mutex<ClientState>,
@@ -76,12 +84,26 @@ pub(crate) struct ClientShared {
 }
 
 /// What upgrades have found out about a connection.
-#[derive(Clone)]
 pub(crate) struct Upgraded {
     /// The remote side. It differs from the accepted one if a proxy speaks for its client.
     pub(crate) remote: Remote,
     /// The address of the proxy that has brought the client.
     pub(crate) proxy: Option<SocketAddr>,
+    /// Set by the handshake of TLS, which may come after `opening`.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: OnceLock<Session>,
+}
+
+impl Upgraded {
+    /// Begins with the remote side of the accepted connection.
+    pub(crate) fn new(remote: Remote) -> Upgraded {
+        Upgraded {
+            remote,
+            proxy: None,
+            #[cfg(feature = "tls")]
+            tls: OnceLock::new(),
+        }
+    }
 }
 
 /// Written and read under the lock, by every thread that holds a handle.
@@ -221,6 +243,8 @@ impl ClientShared {
             idle_timeout: IdleTimeout(AtomicU64::new(IdleTimeout::INHERITED)),
             stopping: AtomicBool::new(false),
             input_ended: AtomicBool::new(false),
+            #[cfg(feature = "tls")]
+            unread: AtomicUsize::new(0),
             output_ended: AtomicBool::new(false),
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -230,6 +254,12 @@ impl ClientShared {
     /// Returns the remote side of the connection.
     pub(crate) fn remote(&self) -> &Remote {
         self.upgraded.get().map_or(&self.accepted_from, |facts| &facts.remote)
+    }
+
+    /// Returns what the upgrades have found out.
+    #[cfg(feature = "tls")]
+    pub(super) fn facts(&self) -> Option<&Upgraded> {
+        self.upgraded.get().map(|facts| &**facts)
     }
 
     /// Returns the address of the proxy that has brought the client.

@@ -202,17 +202,32 @@ impl ClientShared {
                 state.writable()?;
             }
         }
-        let (mut state, result) = self.send_unlocked(state, slices, deadline);
+        let (state, result) = self.send_unlocked(state, slices, deadline);
+        let mut state = self.end_if_failed(state, result)?;
+        state.last_write = Some(Instant::now());
+        if state.corks == 0 {
+            self.flush_rest(state);
+        }
+        Ok(())
+    }
+
+    /// Ends the connection if its active writer has failed.
+    pub(super) fn end_if_failed<'a>(
+        &self,
+        state: Guard<'a>,
+        result: Result<(), SendError>,
+    ) -> io::Result<Guard<'a>> {
         match result {
-            Ok(()) => {
-                state.last_write = Some(Instant::now());
-                if state.corks == 0 && (!state.backlog.is_empty() || state.owes_end_of_output()) {
-                    self.flush_later(state);
-                }
-                Ok(())
-            }
+            Ok(()) => Ok(state),
             Err(SendError::TimedOut) => Err(self.end_too_slow(state)),
             Err(SendError::Lost(error)) => Err(self.lose(state, error)),
+        }
+    }
+
+    /// Makes sure that output is sent which other threads have left while this thread was the active writer.
+    pub(super) fn flush_rest(self: &Arc<Self>, state: Guard<'_>) {
+        if !state.backlog.is_empty() || state.owes_end_of_output() {
+            self.flush_later(state);
         }
     }
 
@@ -339,7 +354,7 @@ impl ClientShared {
 
     /// Ends the connection of a peer that did not read in time. The caller still holds the lock, so that nothing
     /// follows a record that is cut.
-    fn end_too_slow(&self, mut state: Guard<'_>) -> io::Error {
+    pub(super) fn end_too_slow(&self, mut state: Guard<'_>) -> io::Error {
         let was_closing = state.is_closing();
         state.cut |= was_closing && !state.is_aborted();
         self.end_locked(state, Closing::TooSlow, true);

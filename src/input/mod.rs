@@ -52,11 +52,16 @@ pub struct Input {
     /// How long reads have waited in vain since the last byte arrived. A read that ends at a deadline adds
     /// its time.
     waited: Duration,
+    /// The client must know how much is unread, because the connection may switch to TLS.
+    #[cfg(feature = "tls")]
+    may_start_tls: bool,
 }
 
 impl Input {
     pub(crate) fn new(client: Client, transport: Arc<dyn Transport>) -> Input {
         Input {
+            #[cfg(feature = "tls")]
+            may_start_tls: transport.can_start_tls(),
             client,
             transport,
             buffer: Buffer::new(),
@@ -81,6 +86,7 @@ impl Input {
             return Ok(None);
         }
         let count = self.buffer.len();
+        self.note_consumed(count);
         Ok(Some(self.buffer.take(0..count, count)))
     }
 
@@ -111,6 +117,7 @@ impl Input {
                 None => self.read_more()?,
             }
         };
+        self.note_consumed(frame.used);
         Ok(Some(self.buffer.take(frame.payload, frame.used)))
     }
 
@@ -207,11 +214,22 @@ impl Input {
         Ok(limit)
     }
 
+    /// Publishes how much is unread after `count` bytes are consumed, for `Client::start_tls`.
+    fn note_consumed(&self, count: usize) {
+        #[cfg(feature = "tls")]
+        if self.may_start_tls {
+            self.client.set_unread(self.buffer.len().saturating_sub(count));
+        }
+        #[cfg(not(feature = "tls"))]
+        let _ = count;
+    }
+
     fn note(&mut self, count: usize) {
         self.waited = Duration::ZERO;
         self.buffer.fill(count);
         self.bytes_in += count as u64;
         self.client.set_bytes_in(self.bytes_in);
+        self.note_consumed(0);
         trace!("client {}: {count} bytes", self.client.id());
     }
 
@@ -248,6 +266,7 @@ impl BufRead for Input {
     }
 
     fn consume(&mut self, count: usize) {
+        self.note_consumed(count);
         self.buffer.consume(count);
     }
 }

@@ -22,6 +22,11 @@ impl ServerHandle {
         ServerHandle { state }
     }
 
+    #[cfg(feature = "tls")]
+    pub(super) fn state(&self) -> &Arc<ServerState> {
+        &self.state
+    }
+
     /// Returns the name that the server has in the log. It is, for example, `tcp 127.0.0.1:8000` or `stdio`,
     /// or the name that [`Control::set_name`](crate::Control::set_name) has set.
     #[must_use]

@@ -6,7 +6,8 @@
 //! - [`acceptor`] is the thread that accepts from a [`listener`]. It waits in [`notify`] while it may not
 //!   accept. [`accept_error`] groups the errors of accepting, and [`full`] has the connections that a full
 //!   server refuses.
-//! - [`session`] is the life of one client, and [`upgrade`] has the steps before `opening`.
+//! - [`session`] is the life of one client, and [`upgrade`] has the steps before `opening`. `tls` is
+//!   one of them.
 //! - [`settings`] has the settings that servers with a listener share, and starts their acceptors.
 //! - [`tcp`] and [`stdio`] are the servers that the crate provides.
 
@@ -25,6 +26,8 @@ pub(crate) mod state;
 pub(crate) mod stdio;
 mod stop_stage;
 pub(crate) mod tcp;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
 pub(crate) mod upgrade;
 
 use std::io;

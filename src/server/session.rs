@@ -203,7 +203,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
 /// Runs the upgrades. If one fails, the connection ends without `opening` and without `closing`.
 #[inline(never)]
 fn upgrade<A, F, S>(sessions: &Sessions<F, S>, client: Client, transport: Arc<dyn Transport>) -> Stage<A, S> {
-    let facts = Upgraded { remote: client.remote().clone(), proxy: None };
+    let facts = Upgraded::new(client.remote().clone());
     match catch_panic(|| sessions.upgrades.upgrade(Connection { transport, facts })) {
         Ok(Ok(Connection { transport, facts })) => {
             client.shared().upgraded(Arc::clone(&transport), facts);

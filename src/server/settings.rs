@@ -19,6 +19,9 @@ use crate::server::control::Control;
 use crate::server::full::Full;
 use crate::server::listener::Listener;
 use crate::server::session::Sessions;
+use crate::server::state::ServerState;
+#[cfg(feature = "tls")]
+use crate::server::tls::{Begin, ServerTls};
 use crate::server::upgrade::{Upgrade, Upgrades, HANDSHAKE_TIMEOUT};
 use crate::sync::thread;
 use crate::transport::Transport;
@@ -41,8 +44,8 @@ pub(crate) struct Settings {
     pub(crate) full: Full,
     /// The first upgrade of each connection. It finds out whom a proxy speaks for.
     pub(crate) proxy: Option<Arc<dyn Upgrade>>,
-    /// The last upgrade of each connection. It encrypts the connection.
-    pub(crate) tls: Option<Arc<dyn Upgrade>>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<(Arc<rustls::ServerConfig>, Begin)>,
 }
 
 /// The settings of each client, which outgoing connections have, too.
@@ -111,13 +114,12 @@ impl Settings {
         let reactor = Arc::clone(&control.engine().reactor);
         reactor.prepare();
         let connect = move |socket| -> Arc<dyn Transport> { connect(socket, Arc::clone(&reactor)) };
+        let steps = self.steps(server);
         // A message in plain text must not get into an encrypted connection.
-        let encrypts = self.tls.as_ref().is_some_and(|tls| tls.encrypts());
         let full = match self.full {
-            Full::Refuse(_) if encrypts => Full::Refuse(Vec::new()),
+            Full::Refuse(_) if steps.iter().any(|step| step.encrypts()) => Full::Refuse(Vec::new()),
             full => full,
         };
-        let steps = self.proxy.into_iter().chain(self.tls).collect();
         let sessions = Arc::new(self.clients.apply(Sessions::new(control, factory, connect), steps));
         // All guards are created before the first thread starts, because the last guard to drop has an effect.
         let acceptors: Vec<_> = listeners
@@ -133,6 +135,20 @@ impl Settings {
             control.spawn(name, move || acceptor.run(|permit, accepted| sessions.start(permit, accepted)))?;
         }
         Ok(())
+    }
+
+    /// Returns the upgrades of each connection, in order.
+    fn steps(&self, server: &ServerState) -> Vec<Arc<dyn Upgrade>> {
+        let steps = self.proxy.iter().map(Arc::clone);
+        #[cfg(feature = "tls")]
+        let steps = steps.chain(self.tls.as_ref().map(|(config, begin)| {
+            let tls = ServerTls::new(Arc::clone(config), self.clients.handshake_timeout);
+            server.set_tls(Arc::clone(&tls));
+            tls.upgrade(*begin)
+        }));
+        #[cfg(not(feature = "tls"))]
+        let _ = server;
+        steps.collect()
     }
 }
 
@@ -221,6 +237,28 @@ macro_rules! listener_setters {
         /// one warning in 10 s. A suspended server does not refuse clients: they wait.
         pub fn when_full(mut self, full: crate::Full) -> Self {
             self.settings.full = full;
+            self
+        }
+
+        /// Encrypts every connection with TLS. Needs the feature `tls`. Default: plain text.
+        ///
+        /// The handshake runs on the client's thread before [`opening`](crate::Adapter::opening), within the
+        /// [`handshake_timeout`](Self::handshake_timeout). If it fails, the adapter is not created, and
+        /// [`ServerStats::handshakes_failed`](crate::ServerStats::handshakes_failed) counts it.
+        /// [`Client::tls`](crate::Client::tls) returns what the handshake has found out. Reads, writes, posts and
+        /// closes mean the same as in plain text. [`tls::server_config`](crate::tls::server_config) makes a
+        /// configuration from two files.
+        #[cfg(feature = "tls")]
+        pub fn tls(mut self, config: std::sync::Arc<rustls::ServerConfig>) -> Self {
+            self.settings.tls = Some((config, crate::server::tls::Begin::AtOnce));
+            self
+        }
+
+        /// Begins every connection in plain text, and lets a callback switch to TLS with
+        /// [`Client::start_tls`](crate::Client::start_tls). Needs the feature `tls`. Default: plain text only.
+        #[cfg(feature = "tls")]
+        pub fn start_tls(mut self, config: std::sync::Arc<rustls::ServerConfig>) -> Self {
+            self.settings.tls = Some((config, crate::server::tls::Begin::Later));
             self
         }
     };

@@ -27,6 +27,8 @@ use crate::logging::{error, info, warn, Escaped, Limiter};
 use crate::server::counters::Counters;
 use crate::server::notify::Notify;
 use crate::server::stop_stage::{call_hook, StopStage};
+#[cfg(feature = "tls")]
+use crate::server::tls::ServerTls;
 use crate::stats::ServerStats;
 use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::sync::Mutex;
@@ -61,6 +63,9 @@ pub(crate) struct ServerState {
     slow_peers: Limiter,
     /// The guard of the standard streams, if this is the stdio server.
     pub(super) stdio_guard: OnceLock<Arc<StdioGuard>>,
+    /// The TLS of this server, if it has any. Set while it is prepared.
+    #[cfg(feature = "tls")]
+    tls: OnceLock<Arc<ServerTls>>,
 }
 
 /// Written under the lock by the acceptor, which takes permits, by sessions, which return permits, and by the
@@ -103,6 +108,8 @@ impl ServerState {
             warnings: Limiter::default(),
             slow_peers: Limiter::default(),
             stdio_guard: OnceLock::new(),
+            #[cfg(feature = "tls")]
+            tls: OnceLock::new(),
         })
     }
 
@@ -120,6 +127,16 @@ impl ServerState {
 
     pub(crate) fn limits(&self) -> &Arc<Limits> {
         &self.limits
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn tls(&self) -> Option<&Arc<ServerTls>> {
+        self.tls.get()
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn set_tls(&self, tls: Arc<ServerTls>) {
+        self.tls.get_or_init(|| tls);
     }
 
     pub(super) fn registry(&self) -> &Mutex<ClientRegistry> {

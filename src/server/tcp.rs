@@ -22,7 +22,8 @@ use crate::transport::socket::SocketTransport;
 /// settings.
 ///
 /// ```
-/// /// use backport::{Machine, TcpServer};
+/// use std::time::Duration;
+/// use backport::{Machine, TcpServer};
 ///
 /// # fn main() -> backport::Result {
 /// let machine = Machine::new();

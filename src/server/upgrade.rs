@@ -147,7 +147,7 @@ mod tests {
         let ((first, raw), (second, outward)) = (memory(), memory());
         let second: Arc<dyn Transport> = Arc::new(second);
         let upgrade = step(move |_, _| {
-            let facts = Upgraded { remote: Remote::Stdio, proxy: None };
+            let facts = Upgraded::new(Remote::Stdio);
             Ok(Connection { transport: Arc::clone(&second), facts })
         });
         assert!(matches!(serve(&control(), first, vec![upgrade], || Greeter), Closing::ByPeer));

@@ -30,6 +30,8 @@ mod stdio_socket;
 mod stdio_thread;
 #[cfg(unix)]
 mod stdio_unix;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
 
 use std::io::{self, IoSlice};
 use std::sync::Weak;
@@ -130,6 +132,22 @@ pub(crate) trait Transport: Send + Sync {
         false
     }
 
+    /// Returns `true` if the connection is in plain text and can switch to TLS.
+    #[cfg(feature = "tls")]
+    fn can_start_tls(&self) -> bool {
+        false
+    }
+
+    /// Switches to TLS, and does the handshake on the calling thread, which must be the thread that reads. No
+    /// thread may write until this has returned. If it fails, the connection is unusable.
+    ///
+    /// # Errors
+    /// `Unsupported` by default.
+    #[cfg(feature = "tls")]
+    fn start_tls(&self) -> io::Result<crate::tls::Session> {
+        Err(no_start_tls())
+    }
+
     /// Delivers the output that was written, sends the end of output, and drops data that the peer still
     /// sends. Blocks within the time limits of `linger`. This is the last call before the transport is
     /// dropped, unless the connection was aborted.
@@ -137,6 +155,13 @@ pub(crate) trait Transport: Send + Sync {
         let _ = linger;
         Lingered::Finished
     }
+}
+
+/// The error for a connection that cannot switch to TLS.
+#[cfg(feature = "tls")]
+fn no_start_tls() -> io::Error {
+    let message = "this connection cannot switch to TLS; use the method `start_tls` of the server's builder";
+    io::Error::new(io::ErrorKind::Unsupported, message)
 }
 
 /// How a linger ended.
