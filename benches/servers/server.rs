@@ -77,6 +77,14 @@ impl Server {
         Ok(Duration::from_nanos(nanoseconds))
     }
 
+    /// Returns the certificate of the server.
+    #[cfg(feature = "tls")]
+    pub(crate) fn certificate(&mut self) -> io::Result<Vec<u8>> {
+        let digits = self.ask("certificate")?;
+        let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).map_err(io::Error::other);
+        (0..digits.len()).step_by(2).map(byte).collect()
+    }
+
     /// Starts a broadcast to all clients. `done` waits until it is finished.
     pub(crate) fn broadcast(&mut self) -> io::Result<()> {
         self.tell("broadcast")

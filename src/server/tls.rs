@@ -47,9 +47,11 @@ impl ServerTls {
 }
 
 impl Start for ServerTls {
-    fn start(&self) -> io::Result<rustls::Connection> {
+    #[inline(never)]
+    fn start(&self) -> io::Result<Box<rustls::Connection>> {
         let config = Arc::clone(&self.config.lock());
-        Ok(ServerConnection::new(config).map_err(io::Error::other)?.into())
+        let connection = ServerConnection::new(config).map_err(io::Error::other)?;
+        Ok(Box::new(connection.into()))
     }
 
     fn timeout(&self) -> Duration {

@@ -4,6 +4,8 @@
 pub(crate) mod broadcast;
 pub(crate) mod connect;
 pub(crate) mod crowd;
+#[cfg(feature = "tls")]
+pub(crate) mod encrypted;
 pub(crate) mod hostile;
 pub(crate) mod idle;
 pub(crate) mod messages;

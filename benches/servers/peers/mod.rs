@@ -1,6 +1,8 @@
 //! The servers under test, one file each. `process` runs one of them in a process of its own.
 
 mod backport;
+#[cfg(feature = "tls")]
+mod encrypted;
 mod process;
 mod std_loop;
 mod tokio;
@@ -44,10 +46,12 @@ pub(crate) enum Kind {
     Alone,
     /// Echo on standard input and output that can be stopped. It asks for readiness before each read.
     Asking,
+    /// Echo through TLS.
+    Encrypted,
 }
 
 const PEERS: [(&str, Peer); 3] = [("std", Peer::Std), ("tokio", Peer::Tokio), ("backport", Peer::Backport)];
-const KINDS: [(&str, Kind); 8] = [
+const KINDS: [(&str, Kind); 9] = [
     ("echo", Kind::Echo),
     ("crowd", Kind::Crowd),
     ("news", Kind::News),
@@ -56,6 +60,7 @@ const KINDS: [(&str, Kind); 8] = [
     ("gathered", Kind::Gathered),
     ("alone", Kind::Alone),
     ("asking", Kind::Asking),
+    ("encrypted", Kind::Encrypted),
 ];
 
 impl Peer {
@@ -95,6 +100,10 @@ impl FromStr for Kind {
 trait Serving {
     fn address(&self) -> SocketAddr;
     fn broadcast(&self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Returns the certificate of the server.
+    fn certificate(&self) -> io::Result<Vec<u8>> {
         Err(io::ErrorKind::Unsupported.into())
     }
     fn fill(&self, _last: usize) -> io::Result<()> {

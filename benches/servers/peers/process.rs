@@ -6,6 +6,7 @@
 //! | `cpu` | its CPU time up to now, in nanoseconds |
 //! | `broadcast` | `done`, when 100 bytes were sent to every client |
 //! | `fill 50` | `done`, when the kernel takes no more for the last 50 clients that connected |
+//! | `certificate` | its certificate, as hexadecimal digits |
 //! | `stop`, or the end of input | nothing: it stops and exits |
 
 use std::io::{self, BufRead, BufReader, Write};
@@ -30,6 +31,8 @@ pub(crate) fn serve(peer: Peer, kind: Kind) -> io::Result<()> {
         (Peer::Backport, Kind::Echo | Kind::Crowd | Kind::News | Kind::Lines | Kind::Gathered) => {
             backport::start(kind)?
         }
+        #[cfg(feature = "tls")]
+        (peer, Kind::Encrypted) => super::encrypted::start(peer)?,
         _ => return Err(io::ErrorKind::Unsupported.into()),
     };
     let driver = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
@@ -46,6 +49,11 @@ pub(crate) fn serve(peer: Peer, kind: Kind) -> io::Result<()> {
             ["fill", last] => {
                 serving.fill(last.parse().map_err(io::Error::other)?)?;
                 answer(&driver, "done")?;
+            }
+            ["certificate"] => {
+                let digits: String =
+                    serving.certificate()?.iter().map(|byte| format!("{byte:02x}")).collect();
+                answer(&driver, digits)?;
             }
             ["stop"] => break,
             _ => return Err(io::Error::other(format!("what is `{command}`?"))),

@@ -21,11 +21,13 @@ use crate::transport::Transport;
 /// How many bytes are encrypted at once: four records of the largest size.
 const BATCH: usize = 64 * 1024;
 /// If the empty buffer of ciphertext is larger than this, it is freed.
-const KEPT: usize = 4 * 1024 + 512;
+const KEPT: usize = 1024;
 
 /// The state of TLS for one connection.
 pub(super) struct Engine {
-    tls: Connection,
+    /// On the heap. A value of some kilobytes that is moved would make each frame of the handshake larger, and
+    /// the used part of a stack is memory of each client.
+    tls: Box<Connection>,
     /// Ciphertext. The socket has taken the first `sent` bytes of it.
     out: Vec<u8>,
     sent: usize,
@@ -35,6 +37,16 @@ pub(super) struct Engine {
     lent: bool,
     /// The end of output was encrypted.
     ended: bool,
+    /// The peer has ended its output.
+    peer_ended: bool,
+}
+
+/// The result of a decryption.
+pub(super) struct Decrypted {
+    /// How many bytes were decrypted, 0 at the end of input, and `None` if there is nothing to read yet.
+    pub(super) read: Option<usize>,
+    /// Nothing can be read before more ciphertext has arrived.
+    pub(super) drained: bool,
 }
 
 /// The bytes that were encrypted last.
@@ -60,10 +72,18 @@ impl Batch {
 }
 
 impl Engine {
-    pub(super) fn new(mut tls: Connection) -> Engine {
+    pub(super) fn new(mut tls: Box<Connection>) -> Engine {
         // The buffer of rustls is emptied after each call, so it needs no limit.
         tls.set_buffer_limit(None);
-        Engine { tls, out: Vec::new(), sent: 0, batch: Batch::default(), lent: false, ended: false }
+        Engine {
+            tls,
+            out: Vec::new(),
+            sent: 0,
+            batch: Batch::default(),
+            lent: false,
+            ended: false,
+            peer_ended: false,
+        }
     }
 
     pub(super) fn is_handshaking(&self) -> bool {
@@ -72,7 +92,7 @@ impl Engine {
 
     /// Returns what the handshake has found out.
     pub(super) fn session(&self) -> Option<Session> {
-        let server_name = match &self.tls {
+        let server_name = match &*self.tls {
             Connection::Server(tls) => tls.server_name(),
             Connection::Client(_) => None,
         };
@@ -127,31 +147,25 @@ impl Engine {
     ///
     /// # Errors
     /// `BrokenPipe` if the output has ended, or if the handshake has not succeeded.
-    pub(super) fn encrypt(&mut self, parts: &[IoSlice<'_>], mut skip: usize) -> io::Result<()> {
+    pub(super) fn encrypt(&mut self, parts: &[IoSlice<'_>], skip: usize) -> io::Result<()> {
         if self.ended || self.tls.is_handshaking() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let mut room = BATCH;
-        let mut slices = Vec::new();
-        for part in parts {
-            let from = skip.min(part.len());
-            skip -= from;
-            let part = &part[from..][..room.min(part.len() - from)];
-            room -= part.len();
-            if !part.is_empty() {
-                slices.push(IoSlice::new(part));
-            }
-        }
         let before = self.out.len();
-        let plain = self.tls.writer().write_vectored(&slices)?;
+        // The buffer of rustls has no limit, so it takes everything.
+        let plain = if let [part] = parts {
+            let part = &part[skip..];
+            self.tls.writer().write(&part[..part.len().min(BATCH)])?
+        } else {
+            self.tls.writer().write_vectored(&one_batch(parts, skip))?
+        };
         self.collect();
         self.batch = Batch { plain, cipher: self.out.len() - before, counted: 0 };
         Ok(())
     }
 
-    /// Takes ciphertext from `data` and decrypts it until `buffer` is full or `data` is empty. Returns how many
-    /// bytes it has decrypted, 0 at the end of input, and `None` if there is nothing to read yet. Bytes are left
-    /// in `data` only if `buffer` is full.
+    /// Takes ciphertext from `data` and decrypts it until `buffer` is full or `data` is empty. Bytes are left in
+    /// `data` only if `buffer` is full.
     ///
     /// The answers of the protocol are sent if there is room, or else with the next output.
     pub(super) fn decrypt(
@@ -159,7 +173,7 @@ impl Engine {
         data: &mut &[u8],
         buffer: &mut [u8],
         lower: &dyn Transport,
-    ) -> io::Result<Option<usize>> {
+    ) -> io::Result<Decrypted> {
         let mut read = self.read_plain(buffer)?;
         while !data.is_empty() && read.is_none_or(|count| count > 0 && count < buffer.len()) {
             self.feed(data, lower)?;
@@ -168,7 +182,8 @@ impl Engine {
                 read = Some(so_far + more);
             }
         }
-        Ok(read)
+        let drained = !self.peer_ended && read.is_none_or(|count| count < buffer.len());
+        Ok(Decrypted { read, drained })
     }
 
     /// Reads decrypted bytes. Returns 0 at the end of input, and `None` if there are none yet.
@@ -191,6 +206,7 @@ impl Engine {
             return Ok(());
         }
         let result = self.tls.process_new_packets();
+        self.peer_ended |= result.as_ref().is_ok_and(rustls::IoState::peer_has_closed);
         self.collect();
         if self.left() > 0 && !self.ended {
             if let Err(error) = self.try_send(lower) {
@@ -230,4 +246,20 @@ impl Engine {
             }
         }
     }
+}
+
+/// Returns the bytes of `parts` after the first `skip`, as many as one batch holds.
+fn one_batch<'a>(parts: &'a [IoSlice<'_>], mut skip: usize) -> Vec<IoSlice<'a>> {
+    let mut room = BATCH;
+    let mut slices = Vec::with_capacity(parts.len());
+    for part in parts {
+        let from = skip.min(part.len());
+        skip -= from;
+        let part = &part[from..][..room.min(part.len() - from)];
+        room -= part.len();
+        if !part.is_empty() {
+            slices.push(IoSlice::new(part));
+        }
+    }
+    slices
 }

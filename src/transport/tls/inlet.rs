@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::reactor::WAIT_SLICE;
 use crate::sync::Mutex;
-use crate::transport::tls::engine::Engine;
+use crate::transport::tls::engine::{Decrypted, Engine};
 use crate::transport::{Received, Transport};
 
 /// The size of a read to the stack: a small message, or a part of a handshake.
@@ -44,9 +44,9 @@ impl Inlet {
         loop {
             if !self.drained || self.start < self.end {
                 let mut data = &self.bytes[self.start..self.end];
-                let read = engine.lock().decrypt(&mut data, buffer, lower)?;
+                let Decrypted { read, drained } = engine.lock().decrypt(&mut data, buffer, lower)?;
                 self.start = self.end - data.len();
-                self.drained = read.is_none();
+                self.drained = drained;
                 if let Some(count) = read {
                     return Ok(received(count));
                 }
@@ -84,8 +84,8 @@ impl Inlet {
                 continue;
             }
             let mut data = &sip[..count];
-            let read = engine.lock().decrypt(&mut data, buffer, lower)?;
-            self.drained = read.is_none();
+            let Decrypted { read, drained } = engine.lock().decrypt(&mut data, buffer, lower)?;
+            self.drained = drained;
             self.keep(data, count == SIP);
             if let Some(read) = read {
                 return Ok(received(read));

@@ -32,7 +32,7 @@ const MOST_BATCHES: usize = 16;
 /// Begins TLS on connections that begin in plain text.
 pub(crate) trait Start: Send + Sync {
     /// Creates the state of TLS of one connection.
-    fn start(&self) -> io::Result<Connection>;
+    fn start(&self) -> io::Result<Box<Connection>>;
 
     /// Returns how long a handshake may take.
     fn timeout(&self) -> Duration;
@@ -53,7 +53,7 @@ impl TlsTransport {
     /// Does the handshake over `lower`. Blocks until `deadline`.
     pub(crate) fn handshake(
         lower: Arc<dyn Transport>,
-        tls: Connection,
+        tls: Box<Connection>,
         deadline: Instant,
     ) -> io::Result<(TlsTransport, Session)> {
         let transport = TlsTransport {
