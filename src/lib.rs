@@ -84,7 +84,7 @@
 //!
 //! - Writing a server: [`adapters`](guide::adapters), [`writing`](guide::writing),
 //!   [`conversations`](guide::conversations), [`messages`](guide::messages), [`servers`](guide::servers),
-//!   [`timers`](guide::timers).
+//!   [`transports`](guide::transports), [`timers`](guide::timers).
 //! - Running it: [`endings`](guide::endings), [`stopping`](guide::stopping), [`deadlines`](guide::deadlines),
 //!   [`limits`](guide::limits), [`errors_and_logging`](guide::errors_and_logging),
 //!   [`testing`](guide::testing), [`platforms`](guide::platforms).

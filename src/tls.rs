@@ -122,8 +122,8 @@ impl fmt::Debug for Session {
 /// Reads a certificate and its key from two files in PEM format, and makes the configuration of a server.
 ///
 /// The file of the certificate may also hold the certificates of the authorities above it, in order. Both values
-/// may be the same file. This blocks while it reads the files. To replace an expired certificate in a running
-/// server, call it again and pass the result to [`ServerHandle::set_tls`](crate::ServerHandle::set_tls).
+/// may be the same file. This blocks while it reads the files. If the certificate of a running server expires,
+/// call this again and pass the result to [`ServerHandle::set_tls`](crate::ServerHandle::set_tls).
 ///
 /// The configuration uses the [default provider](CryptoProvider::install_default) of the process, supports TLS
 /// 1.2 and 1.3, asks for no certificate of the client and names no protocol (ALPN). For everything else, make a

@@ -1,4 +1,4 @@
-//! What a client knows about TLS, and the switch from plain text (STARTTLS).
+//! The TLS of a client: its facts, and the switch from plain text (STARTTLS).
 
 use std::io;
 use std::sync::Arc;

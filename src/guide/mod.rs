@@ -7,6 +7,7 @@
 //! | send questions and wait for the answers in one function | [`conversations`] |
 //! | receive lines or frames instead of bytes | [`messages`] |
 //! | serve TCP or standard input, embed a server, or write your own kind of server | [`servers`] |
+//! | use Unix sockets, TLS, a load balancer or outgoing connections | [`transports`] |
 //! | run a job every second, or once later | [`timers`] |
 //! | know how a client ends, and that its last answer arrives | [`endings`] |
 //! | stop or restart a server cleanly | [`stopping`] |
@@ -32,4 +33,5 @@ pub mod servers;
 pub mod stopping;
 pub mod testing;
 pub mod timers;
+pub mod transports;
 pub mod writing;

@@ -86,8 +86,8 @@ impl Upgrade for TlsUpgrade {
 impl ServerHandle {
     /// Replaces the TLS configuration, for example because the certificate expires. Does not block.
     ///
-    /// New connections use the new configuration. Connections that exist keep the old one. To let clients
-    /// resume their sessions, copy the fields `ticketer` and `session_storage` from the old configuration.
+    /// New connections use the new configuration. Connections that exist keep the old one. Clients can resume
+    /// their sessions if you copy the fields `ticketer` and `session_storage` from the old configuration.
     ///
     /// # Panics
     /// Panics if the server was prepared without TLS, because its connections would stay in plain text.

@@ -33,7 +33,7 @@ pub(crate) trait Upgrade: fmt::Debug + Send + Sync {
     }
 }
 
-/// The transport of a client, and what is known about the connection.
+/// The transport of a client, and the facts about the connection.
 pub(crate) struct Connection {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) facts: Upgraded,

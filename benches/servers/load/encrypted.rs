@@ -61,7 +61,7 @@ pub(crate) fn handshakes(peer: Peer, resume: bool, span: Duration) -> io::Result
 ///
 /// `kib`: resident memory per client.
 pub(crate) fn idle(peer: Peer, clients: usize) -> io::Result<Metrics> {
-    let mut driver = Driver::start(peer, false)?;
+    let driver = Driver::start(peer, false)?;
     driver.visits(Duration::from_millis(10))?;
     thread::sleep(SILENCE);
     let empty = driver.server.status("VmRSS")?;

@@ -5,7 +5,7 @@
 //!
 //! **How written bytes are counted.** Encrypted bytes cannot be taken back, so bytes that the socket does not
 //! take at once stay in the buffer. If they were counted at once, then the client would believe that they are
-//! delivered. So a byte of a writer counts as written when the socket has taken its part of the ciphertext. The
+//! delivered. Therefore a byte of a writer counts as written when the socket has taken its part of the ciphertext. The
 //! last byte counts when the socket has taken all. The writer passes the rest of its bytes again, and these are
 //! recognized by their number, and not encrypted twice ([`Transport::write`]).
 
