@@ -8,7 +8,7 @@ use shuttle::thread;
 
 use super::transport::Wire;
 use super::{explore, pick, Time};
-use crate::client::state::ClientContext;
+use crate::client::state::{ClientContext, Upgraded};
 use crate::client::{id::ClientId, Client};
 use crate::closing::Closing;
 use crate::remote::Remote;
@@ -208,7 +208,7 @@ fn a_close_during_an_upgrade_applies_to_the_new_transport() {
                 assert!(client.write(b"late\n").is_err());
             }
         });
-        client.shared().upgraded(new.transport(), Remote::Memory);
+        client.shared().upgraded(new.transport(), Upgraded::new(Remote::Memory));
         let session = spawn({
             let new = Arc::clone(&new);
             move || new.transport().read(&mut [0], None).unwrap()

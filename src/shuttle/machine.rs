@@ -20,7 +20,7 @@ use crate::server::control::Control;
 use crate::server::handle::ServerHandle;
 use crate::server::listener::{Accepted, Listener, Refuse};
 use crate::server::session::Sessions;
-use crate::server::upgrade::{Connection, Upgrade};
+use crate::server::upgrade::{Connection, Upgrade, Upgrades, HANDSHAKE_TIMEOUT};
 use crate::server::Server;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::channel::{unbounded, Receiver, Sender};
@@ -67,6 +67,7 @@ impl Drop for Echo {
 }
 
 /// A handshake, which consists of one byte from the peer.
+#[derive(Debug)]
 struct Hello;
 
 impl Upgrade for Hello {
@@ -91,7 +92,8 @@ impl Server for Wires {
     fn prepare(self, control: Control) -> io::Result<ServerHandle> {
         let seen = Arc::clone(&self.seen);
         let factory = move || Echo(Arc::clone(&seen));
-        let upgrades: Vec<Box<dyn Upgrade>> = if self.upgraded { vec![Box::new(Hello)] } else { Vec::new() };
+        let steps: Vec<Arc<dyn Upgrade>> = if self.upgraded { vec![Arc::new(Hello)] } else { Vec::new() };
+        let upgrades = Upgrades { steps, timeout: HANDSHAKE_TIMEOUT };
         let sessions =
             Sessions::new(&control, factory, |wire: Arc<Wire>| wire.transport()).upgrades(upgrades);
         let sessions = Arc::new(sessions);

@@ -23,6 +23,8 @@ pub(crate) mod reactor;
 mod readiness;
 mod scheduler;
 mod server;
+#[cfg(feature = "tls")]
+mod start_tls;
 pub(crate) mod sync;
 mod threads;
 mod transport;

@@ -20,6 +20,11 @@ impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         MutexGuard { mutex: &self.0, guard: Some(lock(&self.0)) }
     }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        Some(MutexGuard { mutex: &self.0, guard: Some(self.0.try_lock().ok()?) })
+    }
 }
 
 impl<T> fmt::Debug for Mutex<T> {

@@ -40,6 +40,9 @@ struct WireState {
     /// A write has found too little room. When there is room again, this is reported once.
     starved: bool,
     flush_due: bool,
+    /// How many bytes were accepted before the connection has switched to TLS.
+    switched: Option<usize>,
+    accepted: usize,
 }
 
 impl Wire {
@@ -72,6 +75,12 @@ impl Wire {
     /// Returns whether bytes wait for the peer.
     pub(super) fn has_unread(&self) -> bool {
         !self.state.lock().window.is_empty()
+    }
+
+    /// Returns how many bytes were sent in plain text, if the connection has switched to TLS.
+    #[cfg(feature = "tls")]
+    pub(super) fn switched(&self) -> Option<usize> {
+        self.state.lock().switched
     }
 
     pub(super) fn received(&self) -> Vec<u8> {
@@ -134,6 +143,7 @@ impl Wire {
         }
         bytes.truncate(room);
         state.window.extend(&bytes);
+        state.accepted += bytes.len();
         Ok(bytes.len())
     }
 }
@@ -241,6 +251,21 @@ impl Transport for ServerEnd {
         let taken = state.window.is_empty() || state.aborted || !self.0.watched;
         state.starved |= !taken;
         taken
+    }
+
+    #[cfg(feature = "tls")]
+    fn can_start_tls(&self) -> bool {
+        self.0.state.lock().switched.is_none()
+    }
+
+    /// The handshake is one byte of the peer.
+    #[cfg(feature = "tls")]
+    fn start_tls(&self) -> io::Result<crate::tls::Session> {
+        self.0.change(|state| state.switched = Some(state.accepted));
+        match self.read(&mut [0], None)? {
+            Received::Bytes(_) => Ok(crate::tls::Session::for_tests()),
+            _ => Err(io::ErrorKind::ConnectionAborted.into()),
+        }
     }
 
     fn linger(&self, linger: &Linger) -> Lingered {
