@@ -138,6 +138,8 @@ pub use crate::input::stream::Stream;
 pub use crate::input::Input;
 pub use crate::machine::running::Running;
 pub use crate::machine::Machine;
+#[cfg(unix)]
+pub use crate::remote::Credentials;
 pub use crate::remote::Remote;
 pub use crate::scheduler::interval::Interval;
 pub use crate::server::control::{Control, StopHook};
@@ -145,6 +147,8 @@ pub use crate::server::full::Full;
 pub use crate::server::handle::ServerHandle;
 pub use crate::server::stdio::StdioServer;
 pub use crate::server::tcp::{TcpHandle, TcpServer};
+#[cfg(unix)]
+pub use crate::server::unix::{UnixHandle, UnixServer};
 pub use crate::server::Server;
 pub use crate::stats::{ClientStats, MachineStats, ServerStats};
 

@@ -26,6 +26,8 @@ use crate::server::control::Control;
 use crate::server::handle::ServerHandle;
 use crate::server::stdio::StdioServer;
 use crate::server::tcp::{TcpHandle, TcpServer};
+#[cfg(unix)]
+use crate::server::unix::{UnixHandle, UnixServer};
 use crate::server::Server;
 use crate::stats::MachineStats;
 use crate::sync::atomic::Ordering;
@@ -129,6 +131,31 @@ impl Machine {
         factory: impl Fn() -> A + Send + Sync + 'static,
     ) -> io::Result<TcpHandle> {
         self.prepare(TcpServer::new(address, factory))
+    }
+
+    /// Prepares a server on a Unix socket with the default settings of [`UnixServer`]. Only on Unix.
+    ///
+    /// The path must not exist yet, or it must be a socket that no server uses, which is replaced. The path is
+    /// removed when the server stops. `factory` makes the adapter of each client, on that client's thread.
+    ///
+    /// # Errors
+    /// Returns a [`std::io::Error`]. Except for the last one, each of these errors names the path:
+    ///
+    /// - An error of kind [`AddrInUse`](io::ErrorKind::AddrInUse) if another server uses the path, or if this
+    ///   process may not find out.
+    /// - An error of kind [`AlreadyExists`](io::ErrorKind::AlreadyExists) if there is something that is not a
+    ///   socket.
+    /// - An error of kind [`InvalidInput`](io::ErrorKind::InvalidInput) if the path is too long for the system.
+    ///   It names the limit, which is 107 bytes on Linux.
+    /// - Another error of the operating system if the server cannot listen on the path.
+    /// - An error of kind [`Other`](io::ErrorKind::Other) if the machine is stopping or has stopped.
+    #[cfg(unix)]
+    pub fn prepare_unix_server<A: Adapter>(
+        &self,
+        path: impl AsRef<std::path::Path>,
+        factory: impl Fn() -> A + Send + Sync + 'static,
+    ) -> io::Result<UnixHandle> {
+        self.prepare(UnixServer::new(path, factory))
     }
 
     /// Prepares a server on the standard input and output of this process. [`StdioServer`] describes it.

@@ -9,7 +9,7 @@
 //! - [`session`] is the life of one client, and [`upgrade`] has the steps before `opening`. `tls` is
 //!   one of them.
 //! - [`settings`] has the settings that servers with a listener share, and starts their acceptors.
-//! - [`tcp`] and [`stdio`] are the servers that the crate provides.
+//! - [`tcp`], `unix` and [`stdio`] are the servers that the crate provides.
 
 pub(crate) mod accept_error;
 pub(crate) mod acceptor;
@@ -28,6 +28,8 @@ mod stop_stage;
 pub(crate) mod tcp;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
+#[cfg(unix)]
+pub(crate) mod unix;
 pub(crate) mod upgrade;
 
 use std::io;

@@ -29,7 +29,7 @@ use crate::transport::{Linger, Lingered};
 
 /// How long input is dropped after the end of output, even if there is no other time limit. Only a few packets
 /// are left by then, and a peer that goes on sending must not keep the connection open.
-const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// How the wait for the peer has ended.
 enum Taken {
@@ -155,7 +155,7 @@ impl SocketTransport {
 
     /// Reads and drops input until the peer ends its output, until the peer is silent for `quiet`, or until
     /// the deadline.
-    fn drain(&self, quiet: Duration, deadline: Instant) {
+    pub(super) fn drain(&self, quiet: Duration, deadline: Instant) {
         let mut rest = [MaybeUninit::uninit(); 4096];
         let mut heard = Instant::now();
         while Instant::now() < deadline && heard.elapsed() < quiet {
@@ -169,7 +169,7 @@ impl SocketTransport {
     }
 
     /// Drops the input that has arrived, up to the size of a large receive buffer.
-    fn drop_input(&self) -> Ended {
+    pub(super) fn drop_input(&self) -> Ended {
         let mut rest = [MaybeUninit::uninit(); 4096];
         for _ in 0..2_000 {
             match retry(|| self.socket.recv_with_flags(&mut rest, flags::NON_BLOCKING)) {
@@ -186,7 +186,7 @@ impl SocketTransport {
 }
 
 /// Whether the input has ended.
-enum Ended {
+pub(super) enum Ended {
     No,
     Yes,
     Failed(io::Error),

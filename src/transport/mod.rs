@@ -32,6 +32,8 @@ mod stdio_thread;
 mod stdio_unix;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
+#[cfg(unix)]
+pub(crate) mod unix;
 
 use std::io::{self, IoSlice};
 use std::sync::Weak;

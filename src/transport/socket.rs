@@ -130,6 +130,13 @@ impl SocketTransport {
         self.read_shut.store(true, Ordering::Release);
         shutdown(&self.socket, std::net::Shutdown::Read);
     }
+
+    /// Shuts down both sides and ends every wait.
+    pub(super) fn shut_both(&self) {
+        self.read_shut.store(true, Ordering::Release);
+        shutdown(&self.socket, std::net::Shutdown::Both);
+        self.interrupt.set_aborted();
+    }
 }
 
 /// Makes `send` return after [`WAIT_SLICE`], or at once on systems with non-blocking sockets.
@@ -190,9 +197,7 @@ impl Transport for SocketTransport {
         if let Err(error) = self.socket.set_linger(Some(Duration::ZERO)) {
             debug!("cannot drop the pending output of a connection: {error}");
         }
-        self.read_shut.store(true, Ordering::Release);
-        shutdown(&self.socket, std::net::Shutdown::Both);
-        self.interrupt.set_aborted();
+        self.shut_both();
     }
 
     fn flush_when_writable(&self, flush: Weak<dyn Flush>) -> bool {

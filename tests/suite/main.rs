@@ -29,6 +29,8 @@ mod slow_peers;
 mod stopping;
 mod stream;
 mod stuck;
+#[cfg(unix)]
+mod unix;
 mod writing;
 
 use parking_lot::Mutex;

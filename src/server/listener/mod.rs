@@ -1,11 +1,16 @@
 //! Listeners: the sources of connections for acceptors.
 //!
 //! - [`tcp`] binds addresses and sets the options of TCP.
+//! - `unix` binds and accepts from Unix sockets, and `unix_path` takes and removes their paths.
 //! - [`socket`] is a listening socket. A thread can wait for connections on it, and the wait can be
 //!   interrupted.
 
 pub(crate) mod socket;
 pub(crate) mod tcp;
+#[cfg(unix)]
+pub(crate) mod unix;
+#[cfg(unix)]
+mod unix_path;
 
 use std::io;
 use std::time::Instant;
