@@ -25,8 +25,7 @@ use crate::server::listener::{Accepted, Listener};
 
 /// A bound Unix socket that listens.
 pub(crate) struct UnixListener {
-    /// Before `socket`, because the path must be removed before the socket closes. `None` if this process has
-    /// not bound the path.
+    /// `None` if this process has not bound the path.
     bound: Option<Arc<BoundPath>>,
     socket: ListenSocket,
     /// The path that peers connect to.
@@ -76,6 +75,16 @@ impl UnixListener {
     pub(crate) fn shared(listener: StdListener) -> io::Result<UnixListener> {
         let path = listener.local_addr()?.as_pathname().map(Path::to_owned);
         Ok(UnixListener { bound: None, socket: ListenSocket::shared(listener.into())?, path })
+    }
+}
+
+impl Drop for UnixListener {
+    /// The path is removed before the socket closes. An interrupt may be removing it at this moment, so it is
+    /// not enough to drop it.
+    fn drop(&mut self) {
+        if let Some(bound) = &self.bound {
+            bound.remove();
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{self, Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Once;
 
 use rustix::fs::{Mode, OFlags};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -37,8 +37,8 @@ pub(super) struct BoundPath {
     path: PathBuf,
     device: u64,
     inode: u64,
-    /// Set by the thread that removes the path.
-    removed: AtomicBool,
+    /// Done by the thread that removes the path. Other threads that want to remove it wait for that thread.
+    removed: Once,
 }
 
 /// Binds a socket to `path` and listens. No peer can connect before the file has `mode`.
@@ -55,12 +55,7 @@ fn try_listen(path: &Path, mode: Option<u32>, backlog: i32) -> io::Result<(Socke
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&address)?;
     let found = fs::symlink_metadata(path)?;
-    let bound = BoundPath {
-        path: absolute,
-        device: found.dev(),
-        inode: found.ino(),
-        removed: AtomicBool::new(false),
-    };
+    let bound = BoundPath { path: absolute, device: found.dev(), inode: found.ino(), removed: Once::new() };
     if let Some(mode) = mode {
         fs::set_permissions(path, Permissions::from_mode(mode))
             .map_err(|error| with_context(format_args!("cannot set the mode {mode:03o}"), &error))?;
@@ -149,27 +144,26 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
 }
 
 impl BoundPath {
-    /// Removes the path, unless another file has replaced it. A second call does nothing.
+    /// Removes the path, unless another file has replaced it. When this returns, the path is removed, also if
+    /// another thread has called this first. A second call does nothing.
     pub(super) fn remove(&self) {
-        if self.removed.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let removed = match look(&self.path) {
-            Ok(Some(found)) if (found.dev(), found.ino()) == (self.device, self.inode) => {
-                fs::remove_file(&self.path)
-            }
-            Ok(Some(_)) => {
-                debug!("{} was replaced and is not removed", Escaped(self.path.display()));
-                return;
-            }
-            Ok(None) => return,
-            Err(error) => Err(error),
-        };
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+        self.removed.call_once(|| {
+            if let Err(error) = self.try_remove() {
                 warn!("cannot remove the socket {}: {error}", Escaped(self.path.display()));
             }
-            _ => {}
+        });
+    }
+
+    fn try_remove(&self) -> io::Result<()> {
+        match look(&self.path)? {
+            Some(found) if (found.dev(), found.ino()) == (self.device, self.inode) => {
+                fs::remove_file(&self.path)
+            }
+            Some(_) => {
+                debug!("{} was replaced and is not removed", Escaped(self.path.display()));
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 }
