@@ -2,6 +2,7 @@
 //! traffic and is freed before a long wait.
 
 mod buffer;
+mod copy;
 pub(crate) mod stream;
 
 use std::fmt;
