@@ -40,7 +40,7 @@
 //!
 //! | thread | how many | what it does |
 //! |---|---|---|
-//! | `backport-worker-7` | one per client | calls the factory and the adapter |
+//! | `backport-worker-7` | one per client of a listener or of [`Machine::serve`] | calls the factory and the adapter |
 //! | `backport-stdio` | one per [`StdioServer`] | calls the factory and the adapter of its only client |
 //! | `backport-acceptor-0` | one per address of a server | accepts clients, and never runs your code |
 //! | `backport-scheduler` | one per machine | runs the jobs of all intervals and timeouts |
@@ -142,6 +142,7 @@ pub use crate::machine::Machine;
 pub use crate::remote::Credentials;
 pub use crate::remote::Remote;
 pub use crate::scheduler::interval::Interval;
+pub use crate::server::connected::Connected;
 pub use crate::server::control::{Control, StopHook};
 pub use crate::server::full::Full;
 pub use crate::server::handle::ServerHandle;

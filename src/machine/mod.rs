@@ -22,6 +22,7 @@ use crate::machine::shared::{MachineShared, Stage};
 use crate::scheduler::interval::Interval;
 use crate::scheduler::jobs::Jobs;
 use crate::scheduler::Work;
+use crate::server::connected::{Connected, ServeConnected};
 use crate::server::control::Control;
 use crate::server::handle::ServerHandle;
 use crate::server::stdio::StdioServer;
@@ -100,7 +101,12 @@ impl Machine {
     /// - An error of the server's [`prepare`](Server::prepare). An error about an address names the address.
     /// - An error of kind [`Other`](io::ErrorKind::Other) if the machine is stopping or has stopped.
     pub fn prepare<S: Server>(&self, server: S) -> io::Result<S::Handle> {
-        let (state, guard) = self.shared.register(short_name::<S>())?;
+        self.prepare_one(server, true)
+    }
+
+    /// Prepares a server. During a drain, this is possible only for a server that does not listen.
+    fn prepare_one<S: Server>(&self, server: S, listens: bool) -> io::Result<S::Handle> {
+        let (state, guard) = self.shared.register(short_name::<S>(), listens)?;
         let prepared = server.prepare(Control::new(Arc::clone(&state), self.shared.engine.clone()));
         if prepared.is_ok() {
             self.shared.registry.lock().had_server = true;
@@ -172,6 +178,63 @@ impl Machine {
         self.prepare(StdioServer::new(factory))
     }
 
+    /// Serves one connection that the program itself has made or accepted. `stream` is a connected
+    /// [`TcpStream`](std::net::TcpStream). Returns at once.
+    ///
+    /// The adapter runs on a worker thread, like the adapter of a [`TcpServer`]'s client, and with the same
+    /// default limits. This may be called before the machine runs, while it runs, and from a callback. If the
+    /// machine does not run yet, the conversation begins when it does.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::net::{Shutdown, TcpListener, TcpStream};
+    /// use backport::{receiving, Machine};
+    ///
+    /// # fn main() -> backport::Result {
+    /// let listener = TcpListener::bind("localhost:0")?;
+    /// let mut peer = TcpStream::connect(listener.local_addr()?)?;
+    ///
+    /// let machine = Machine::new();
+    /// machine.serve(listener.accept()?.0, receiving(|client, data| Ok(client.write(data)?)))?;
+    /// let running = machine.start()?;
+    /// peer.write_all(b"hi")?;
+    /// peer.shutdown(Shutdown::Write)?;
+    /// let mut reply = String::new();
+    /// peer.read_to_string(&mut reply)?;
+    /// assert_eq!(reply, "hi");
+    /// running.join()?; // The machine stops when its last conversation has ended.
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # The server of the connection
+    ///
+    /// The connection counts as a server that ends with its conversation. The returned handle changes its limits
+    /// and stops it. A stop of the machine ends the conversation as it ends that of any client. A
+    /// [drain](Machine::drain) lets it continue, and a connection may still be added during a drain, because a
+    /// client that is already connected may need it.
+    ///
+    /// **A machine stops when its last server has ended.** A machine whose only servers are such connections
+    /// therefore stops with the last of them. If it has a server that stays, for example a [`TcpServer`], any
+    /// number of connections may come and go.
+    ///
+    /// # Ownership
+    ///
+    /// The machine owns the stream, and closes it at the end of the conversation. The stream gets the options of
+    /// the default [`TcpServer`]: no read timeout, `TCP_NODELAY`, and a keepalive time of 60 s. A clone from
+    /// `TcpStream::try_clone` is the same socket. It must not read or write, and the connection is closed only
+    /// after the clone has been dropped, too.
+    ///
+    /// # Errors
+    /// Returns a [`std::io::Error`]. The stream is closed and the adapter dropped.
+    ///
+    /// - The error of the operating system if the stream is no longer connected or takes no options.
+    /// - The error of the operating system if no thread can be started.
+    /// - An error of kind [`Other`](io::ErrorKind::Other) if the machine is stopping or has stopped.
+    pub fn serve<A: Adapter>(&self, stream: impl Into<Connected>, adapter: A) -> io::Result<ServerHandle> {
+        self.prepare_one(ServeConnected { connected: stream.into(), adapter }, false)
+    }
+
     /// Runs `job` every `period` until the interval is stopped, on the scheduler's thread.
     ///
     /// The first run comes one period from now, or one period after the machine starts if that is later. The
@@ -223,8 +286,8 @@ impl Machine {
     ///
     /// - `AlreadyRunning` or `AlreadyRan` if this is not the first run.
     /// - `Thread` if a prepared thread could not be started.
-    /// - `Server` if the listener of a server became unusable, or if the conversation of a
-    ///   [`StdioServer`] failed. This ended that server.
+    /// - `Server` if the listener of a server became unusable, or if the conversation of a [`StdioServer`] failed.
+    ///   This ended that server.
     /// - `Stuck` if a thread did not return from user code in time.
     pub fn run(&self) -> Result {
         Run::claim(&self.shared)?.run()
@@ -247,8 +310,8 @@ impl Machine {
     /// Closes the listeners of all servers, and serves the clients until they end by themselves. After
     /// `limit`, stops the machine gracefully. Returns at once. A second call does nothing.
     ///
-    /// The machine also stops when its last server has ended. Until then, intervals run as before, and no more
-    /// servers can be prepared. [`ServerHandle::drain`] does the same for one server, and describes a restart
+    /// The machine also stops when its last server has ended. Until then, intervals run as before. No more servers
+    /// can be prepared, but [`serve`](Machine::serve) still adds connections. [`ServerHandle::drain`] does the same for one server, and describes a restart
     /// without losing a connection. If the machine does not run yet, it stops.
     pub fn drain(&self, limit: Duration) {
         self.shared.drain(limit);

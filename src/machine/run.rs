@@ -288,7 +288,7 @@ impl ControlThread<'_> {
                 let Some(server) = self.shared.unregister(id) else { return };
                 // If the server has ended by itself, its stop hooks have not been called yet.
                 server.close_listeners();
-                info!("server {} has ended", Escaped(server.name()));
+                server.log_stage("has ended");
             }
             // `serve` counts the jobs itself, after this.
             Event::JobEnded => self.shared.scheduler.job_ended_received(),
@@ -361,7 +361,7 @@ mod tests {
         let shared = MachineShared::new();
         let events = shared.receiver.lock().take().expect("nobody has taken it");
         let mut control = ControlThread::new(&shared, events);
-        let (server, guard) = shared.register("test".to_owned()).expect("the machine is not stopping");
+        let (server, guard) = shared.register("test".to_owned(), true).expect("the machine is not stopping");
         // A failed `prepare` does the same.
         shared.unregister(server.id());
         server.close_listeners();

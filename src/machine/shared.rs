@@ -98,11 +98,15 @@ impl MachineShared {
     }
 
     /// Registers a server, with a guard for the thread that prepares it. From then on the server can be
-    /// stopped, and its end is always reported.
-    pub(super) fn register(&self, name: String) -> io::Result<(Arc<ServerState>, ActiveGuard)> {
+    /// stopped, and its end is always reported. During a drain, only a server without a listener may begin.
+    pub(super) fn register(
+        &self,
+        name: String,
+        listens: bool,
+    ) -> io::Result<(Arc<ServerState>, ActiveGuard)> {
         let stopping = || io::Error::other("the machine is stopping or has stopped");
         let mut registry = self.registry.lock();
-        if registry.draining || matches!(registry.stage, Stage::Stopping | Stage::Stopped) {
+        if (registry.draining && listens) || matches!(registry.stage, Stage::Stopping | Stage::Stopped) {
             return Err(stopping());
         }
         let server = ServerState::new(ServerId(registry.next), name, self.events.clone());

@@ -9,10 +9,12 @@
 //! - [`session`] is the life of one client, and [`upgrade`] has the steps before `opening`. `tls` is
 //!   one of them.
 //! - [`settings`] has the settings that servers with a listener share, and starts their acceptors.
-//! - [`tcp`], `unix` and [`stdio`] are the servers that the crate provides.
+//! - [`tcp`], `unix` and [`stdio`] are the servers that the crate provides. [`connected`] serves one
+//!   connection that the user has made.
 
 pub(crate) mod accept_error;
 pub(crate) mod acceptor;
+pub(crate) mod connected;
 pub(crate) mod control;
 mod counters;
 pub(crate) mod full;

@@ -23,7 +23,7 @@ use crate::client::Client;
 use crate::closing::Closing;
 use crate::event::{Event, Events, ServerId};
 use crate::limits::Limits;
-use crate::logging::{error, info, warn, Escaped, Limiter};
+use crate::logging::{debug, error, info, warn, Escaped, Limiter};
 use crate::server::counters::Counters;
 use crate::server::notify::Notify;
 use crate::server::stop_stage::{call_hook, StopStage};
@@ -53,7 +53,9 @@ pub(crate) struct ServerState {
     stopped: Receiver<()>,
     /// Set by `ServerHandle::suspend` and `resume`, and read by the acceptor.
     suspended: AtomicBool,
-    /// Notified when a permit is returned, when a suspension ends, and at the stop.
+    /// Set by `prepare`.
+    brief: AtomicBool,
+    /// Notified when a permit is returned, when a suspension begins or ends, and at the stop.
     pub(crate) changed: Notify,
     /// Written by the acceptor and by sessions, and read by threads that ask for the statistics.
     pub(crate) counters: Counters,
@@ -103,6 +105,7 @@ impl ServerState {
             asked: AtomicU8::new(NOTHING),
             stopped,
             suspended: AtomicBool::new(false),
+            brief: AtomicBool::new(false),
             changed: Notify::default(),
             counters: Counters::default(),
             warnings: Limiter::default(),
@@ -318,10 +321,24 @@ impl ServerState {
     fn mark_stopping(&self) -> bool {
         let first = self.leave_serving();
         if first {
-            let verb = if self.is_draining() { "drains" } else { "stops" };
-            info!("server {} {verb}", Escaped(self.name()));
+            self.log_stage(if self.is_draining() { "drains" } else { "stops" });
         }
         first
+    }
+
+    /// Marks a server that ends with its only client. It is logged like a client.
+    pub(crate) fn set_brief(&self) {
+        self.brief.store(true, Ordering::Relaxed);
+    }
+
+    /// Logs a stage of the end of this server.
+    pub(crate) fn log_stage(&self, stage: &str) {
+        let name = Escaped(self.name());
+        if self.brief.load(Ordering::Relaxed) {
+            debug!("server {name} {stage}");
+        } else {
+            info!("server {name} {stage}");
+        }
     }
 
     /// Returns `false` if the server was already stopping.

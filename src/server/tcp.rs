@@ -128,9 +128,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Server for TcpServer<F> {
         };
         let addresses: Arc<[SocketAddr]> = listeners.iter().map(TcpListener::local_addr).collect();
         control.set_name(format!("tcp {}", addresses[0]));
-        // If the system has not noticed by then that a peer has vanished, a write that waits for it does.
-        let stall = self.options.keepalive_time().map(|time| time * 37 / 20);
-        self.settings.clients.limits.set_stall_timeout(stall);
+        self.settings.clients.limits.set_stall_timeout(self.options.stall_timeout());
         self.settings.serve(&control, self.factory, listeners, SocketTransport::new)?;
         info!("server tcp {} is ready", addresses[0]);
         Ok(TcpHandle { server: control.handle(), addresses })

@@ -205,3 +205,20 @@ fn the_start_and_the_stop_of_a_server_are_logged() {
     served.stop().unwrap();
     assert!(records(Level::Info, &name).iter().any(|record| record.1.contains("stops")));
 }
+
+/// A proxy would log two lines for each of its connections otherwise.
+#[test]
+fn the_end_of_a_connection_that_is_served_alone_is_logged_like_that_of_a_client() {
+    capture();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = crate::support::Peer::connect(listener.local_addr().unwrap());
+    let machine = Machine::new();
+    machine.serve(listener.accept().unwrap().0, Echo).unwrap();
+    let running = machine.start().unwrap();
+    let name = format!("server connection {} ", peer.address());
+    drop(peer);
+    let ends = records(Level::Debug, &format!("{name}has ended"));
+    assert_eq!(ends.len(), 1);
+    assert!(records(Level::Debug, &name).iter().all(|(level, _)| *level == Level::Debug));
+    running.join().unwrap();
+}

@@ -25,6 +25,7 @@ mod notice;
 mod overload;
 mod panics;
 mod posting;
+mod serving_one;
 mod slow_peers;
 mod stopping;
 mod stream;

@@ -103,6 +103,10 @@ pub(crate) fn serve_with<A: Adapter, F: Fn() -> A + Send + Sync + 'static>(
 }
 
 impl Served {
+    pub(crate) fn new(server: TcpHandle, running: Running) -> Served {
+        Served { server, running }
+    }
+
     pub(crate) fn machine(&self) -> &Machine {
         self.running.machine()
     }

@@ -33,7 +33,7 @@ impl Peer {
         Peer::new(socket.into()).unwrap()
     }
 
-    fn new(stream: TcpStream) -> io::Result<Peer> {
+    pub(crate) fn new(stream: TcpStream) -> io::Result<Peer> {
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
         stream.set_nodelay(true)?;

@@ -2,7 +2,7 @@
 //! port.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener as StdListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -36,12 +36,18 @@ impl Default for TcpOptions {
 
 impl TcpOptions {
     /// Returns the keepalive time as the system takes it.
-    pub(crate) fn keepalive_time(&self) -> Option<Duration> {
+    fn keepalive_time(&self) -> Option<Duration> {
         // tcp(7): the keepalive time is at most 32,767 s (MAX_TCP_KEEPIDLE).
         self.keepalive.map(|time| Duration::from_secs(time.as_secs().clamp(1, 32_767)))
     }
 
-    fn apply(&self, socket: &Socket) -> io::Result<()> {
+    /// Returns after how long a write that waits in vain notices that the peer has vanished, if the system has
+    /// not noticed it by then.
+    pub(crate) fn stall_timeout(&self) -> Option<Duration> {
+        self.keepalive_time().map(|time| time * 37 / 20)
+    }
+
+    pub(crate) fn apply(&self, socket: &Socket) -> io::Result<()> {
         socket.set_tcp_nodelay(self.nodelay)?;
         if let Some(time) = self.keepalive_time() {
             notice_a_vanished_peer(socket, time)
@@ -229,6 +235,17 @@ impl Listener for TcpListener {
     }
 }
 
+/// Prepares a stream that was connected elsewhere for its transport.
+pub(crate) fn connected(stream: TcpStream, options: &TcpOptions) -> io::Result<Accepted<Socket>> {
+    let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+    let socket = Socket::from(stream);
+    // The transport assumes that a read blocks without a timeout, except where `apply` changes that.
+    socket.set_nonblocking(false)?;
+    socket.set_read_timeout(None)?;
+    options.apply(&socket)?;
+    Ok(Accepted { socket, remote: Remote::Tcp { peer: canonical(peer), local: canonical(local) } })
+}
+
 /// Turns an error of an accepted socket into ECONNABORTED, because it must not look like an error of the
 /// listener. The cause is that the peer has already disconnected. macOS reports this with EINVAL when socket
 /// options are set.
@@ -247,9 +264,6 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
-    #[cfg(target_os = "linux")]
-    use std::net::TcpStream;
-
     use super::*;
 
     /// Accepts a connection with this keepalive, from a listener of its own and from one that was bound elsewhere.

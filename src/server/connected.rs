@@ -1,0 +1,87 @@
+//! A server for one connection that the user has made: [`Connected`].
+
+use std::fmt;
+use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use socket2::Socket;
+
+use crate::adapter::Adapter;
+use crate::error::with_context;
+use crate::server::control::Control;
+use crate::server::handle::ServerHandle;
+use crate::server::listener::tcp::{connected, TcpOptions};
+use crate::server::listener::Accepted;
+use crate::server::permit::Permit;
+use crate::server::session::Sessions;
+use crate::server::Server;
+use crate::sync::Mutex;
+use crate::transport::socket::SocketTransport;
+use crate::transport::Transport;
+
+/// A connected stream, for [`Machine::serve`](crate::Machine::serve). It is made from a
+/// [`TcpStream`](std::net::TcpStream).
+#[derive(Debug)]
+pub struct Connected {
+    stream: Stream,
+}
+
+/// The kinds of streams that can be served. [`Stream::accept`] says how.
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+}
+
+impl From<TcpStream> for Connected {
+    fn from(stream: TcpStream) -> Connected {
+        Connected { stream: Stream::Tcp(stream) }
+    }
+}
+
+impl Stream {
+    /// Prepares the socket for its transport, and determines its remote side and the limits of its server.
+    fn accept(self, control: &Control) -> io::Result<Accepted<Socket>> {
+        match self {
+            Stream::Tcp(stream) => {
+                let options = TcpOptions::default();
+                control.state().limits().set_stall_timeout(options.stall_timeout());
+                connected(stream, &options)
+            }
+        }
+    }
+}
+
+/// Serves one connection with one adapter.
+pub(crate) struct ServeConnected<A> {
+    pub(crate) connected: Connected,
+    pub(crate) adapter: A,
+}
+
+impl<A: Adapter> Server for ServeConnected<A> {
+    type Handle = ServerHandle;
+
+    fn prepare(self, control: Control) -> io::Result<ServerHandle> {
+        let accepted = self.connected.stream.accept(&control);
+        let accepted = accepted.map_err(|error| with_context("cannot serve the connection", &error))?;
+        control.set_name(format!("connection {}", accepted.remote));
+        control.state().set_brief();
+        let reactor = Arc::clone(&control.engine().reactor);
+        reactor.prepare();
+        let transport =
+            move |socket| -> Arc<dyn Transport> { SocketTransport::new(socket, Arc::clone(&reactor)) };
+        let adapter = Mutex::new(Some(self.adapter));
+        let factory = move || adapter.lock().take().expect("there is one session, which makes one adapter");
+        let sessions = Arc::new(Sessions::new(&control, factory, transport));
+        let permit =
+            Permit::take(control.state()).ok_or_else(|| io::Error::other("the server is stopping"))?;
+        sessions.start(permit, accepted)?;
+        Ok(control.handle())
+    }
+}
+
+impl<A> fmt::Debug for ServeConnected<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServeConnected").field("connected", &self.connected).finish_non_exhaustive()
+    }
+}
