@@ -56,8 +56,9 @@ pub enum Error {
         /// The error of the system.
         source: io::Error,
     },
-    /// The listener of a server failed, or the conversation of a [`StdioServer`](crate::StdioServer). That
-    /// server has ended. The other servers were not affected.
+    /// The listener of a server failed, or the conversation of a [`StdioServer`](crate::StdioServer), or the only
+    /// attempt of a [`TcpClient`](crate::TcpClient) that does not connect again. That server has ended. The
+    /// other servers were not affected.
     Server {
         /// The server's name.
         name: String,

@@ -10,7 +10,7 @@
 //! | `StopNow` | `Machine::stop_now` | the stop begins if it has not begun yet, and sockets are aborted |
 //! | `DrainServer` | `ServerHandle::drain` | the server's listeners close; after the limit, its clients are closed |
 //! | `StopServer` | `ServerHandle::stop`, `Control::stop`, a listener that closes by itself | the server's listeners close; without a listener, its clients are closed |
-//! | `ServerFailed` | an acceptor whose listener is unusable, a stdio server whose conversation has failed | the failure becomes the error of `run`, and the server's listeners close |
+//! | `ServerFailed` | an acceptor whose listener is unusable, a stdio server whose conversation has failed, an outgoing connection whose only attempt has failed | the failure becomes the error of `run`, and the server's listeners close |
 //! | `ListenersClosed` | the last listener of a server | the server's clients are closed, unless it drains |
 //! | `ServerEnded` | the last thread or client of a server | the server is removed from the machine; the end of the last server stops the machine |
 //! | `JobEnded` | the thread that ends the last interval or timeout; at most one is on its way | the end of the last job stops a machine that never had a server |

@@ -42,6 +42,8 @@
 //! |---|---|---|
 //! | `backport-worker-7` | one per client of a listener or of [`Machine::serve`] | calls the factory and the adapter |
 //! | `backport-stdio` | one per [`StdioServer`] | calls the factory and the adapter of its only client |
+//! | `backport-client-0` | one per [`TcpClient`] | connects, and calls the factory and the adapter |
+//! | `backport-resolver` | while a [`TcpClient`] looks up a host name | asks the system; a stop does not wait for it |
 //! | `backport-acceptor-0` | one per address of a server | accepts clients, and never runs your code |
 //! | `backport-scheduler` | one per machine | runs the jobs of all intervals and timeouts |
 //! | `backport-reactor` | one per machine, but none on Windows | watches the sockets of clients that read slowly |
@@ -146,6 +148,7 @@ pub use crate::server::connected::Connected;
 pub use crate::server::control::{Control, StopHook};
 pub use crate::server::full::Full;
 pub use crate::server::handle::ServerHandle;
+pub use crate::server::outgoing::{ClientHandle, TcpClient};
 pub use crate::server::stdio::StdioServer;
 pub use crate::server::tcp::{TcpHandle, TcpServer};
 #[cfg(unix)]

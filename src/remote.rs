@@ -17,7 +17,7 @@ pub enum Remote {
     Tcp {
         /// The peer's address.
         peer: SocketAddr,
-        /// The local address that the peer has connected to.
+        /// The local address. For a client of a listener, it is the address that the peer has connected to.
         local: SocketAddr,
     },
     /// A connection to a Unix socket.

@@ -28,7 +28,8 @@ pub struct ServerStats {
     /// ([`Full::Refuse`](crate::Full::Refuse)), because no thread could be started or because the server was
     /// stopping.
     pub refused: u64,
-    /// How often accepting a connection has failed.
+    /// How often accepting a connection has failed. A [`TcpClient`](crate::TcpClient) counts the attempts to
+    /// connect that have failed.
     pub accept_errors: u64,
     /// How many accepted clients have ended before `opening`, because the header of a proxy or the handshake of
     /// TLS has failed.

@@ -286,8 +286,8 @@ impl Machine {
     ///
     /// - `AlreadyRunning` or `AlreadyRan` if this is not the first run.
     /// - `Thread` if a prepared thread could not be started.
-    /// - `Server` if the listener of a server became unusable, or if the conversation of a [`StdioServer`] failed.
-    ///   This ended that server.
+    /// - `Server` if the listener of a server became unusable, if the conversation of a [`StdioServer`] failed,
+    ///   or if a [`TcpClient`](crate::TcpClient) without reconnects could not connect. This ended that server.
     /// - `Stuck` if a thread did not return from user code in time.
     pub fn run(&self) -> Result {
         Run::claim(&self.shared)?.run()

@@ -7,6 +7,8 @@ use std::sync::{Arc, Weak};
 
 use crossbeam_channel::Receiver;
 
+use crate::catch_panic::catch_panic;
+use crate::logging::{error, Escaped};
 use crate::reactor::Reactor;
 use crate::server::handle::ServerHandle;
 use crate::server::permit::ActiveGuard;
@@ -56,12 +58,32 @@ impl Control {
                 "the name of a thread must not contain a NUL byte",
             ));
         }
-        let guard =
-            ActiveGuard::take(&self.state).ok_or_else(|| io::Error::other("the server is stopping"))?;
+        let guard = self.guard()?;
         self.engine.threads.spawn_user_code(format!("backport-{}", name.as_ref()), move || {
             let _guard = guard;
             f();
         })
+    }
+
+    /// Starts a thread of the server like [`spawn`](Control::spawn), with this stack size. The thread runs code
+    /// of this crate, and says itself when it runs user code.
+    pub(crate) fn spawn_own(
+        &self,
+        name: impl fmt::Display,
+        stack: Option<usize>,
+        f: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let guard = self.guard()?;
+        self.engine.threads.spawn(format!("backport-{name}"), stack, move || {
+            let _guard = guard;
+            if let Err(message) = catch_panic(f) {
+                error!("a thread panicked: {}", Escaped(message));
+            }
+        })
+    }
+
+    fn guard(&self) -> io::Result<ActiveGuard> {
+        ActiveGuard::take(&self.state).ok_or_else(|| io::Error::other("the server is stopping"))
     }
 
     /// Returns a channel that is disconnected when the server is asked to stop or to drain. No message is

@@ -9,8 +9,8 @@
 //! - [`session`] is the life of one client, and [`upgrade`] has the steps before `opening`. `tls` is
 //!   one of them.
 //! - [`settings`] has the settings that servers with a listener share, and starts their acceptors.
-//! - [`tcp`], `unix` and [`stdio`] are the servers that the crate provides. [`connected`] serves one
-//!   connection that the user has made.
+//! - [`tcp`], `unix`, [`stdio`] and [`outgoing`] are the servers that the crate provides. [`connected`] serves
+//!   one connection that the user has made.
 
 pub(crate) mod accept_error;
 pub(crate) mod acceptor;
@@ -21,6 +21,7 @@ pub(crate) mod full;
 pub(crate) mod handle;
 pub(crate) mod listener;
 pub(crate) mod notify;
+pub(crate) mod outgoing;
 pub(crate) mod permit;
 pub(crate) mod session;
 pub(crate) mod settings;

@@ -184,10 +184,10 @@ fn failure(reason: Closing) -> Option<io::Error> {
     }
 }
 
-/// The parts of a server that only a stdio server uses.
+/// The parts of a server that only a server with a single client uses.
 impl ServerState {
-    /// Reports that the only conversation of this server has failed, so the server ends. The failure becomes
-    /// the error of `run`.
+    /// Reports that the only conversation of this server has failed, or its only attempt to connect. The server
+    /// ends. The failure becomes the error of `run`.
     pub(crate) fn report_failure(&self, failure: io::Error) {
         self.send(Event::ServerFailed(self.id(), failure));
     }

@@ -5,7 +5,7 @@ use std::sync::Once;
 use std::thread;
 use std::time::Duration;
 
-use backport::{Adapter, Client, Closing, Machine, Result};
+use backport::{Adapter, Client, Closing, Machine, Result, TcpClient};
 use log::Level;
 use parking_lot::Mutex;
 
@@ -204,6 +204,47 @@ fn the_start_and_the_stop_of_a_server_are_logged() {
     assert!(records(Level::Info, &name)[0].1.contains("ready"));
     served.stop().unwrap();
     assert!(records(Level::Info, &name).iter().any(|record| record.1.contains("stops")));
+}
+
+#[test]
+fn the_first_failure_of_an_outgoing_client_is_a_warning_and_its_recovery_is_logged() {
+    capture();
+    let delay = Duration::from_millis(300);
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let machine = Machine::new();
+    let client = TcpClient::new(address.to_string(), || Echo).reconnect(Some((delay, delay)));
+    let client = machine.prepare(client).unwrap();
+    let running = machine.start().unwrap();
+    eventually("attempts fail", || client.stats().accept_errors >= 3);
+    socket.listen(8).unwrap();
+    let failed = format!("server tcp client {address}: cannot connect: {address}: ");
+    let recovered = format!("server tcp client {address} is connected; attempts that failed before: ");
+    assert_eq!(records(Level::Info, &recovered).len(), 1);
+    let levels: Vec<_> = records(Level::Debug, &failed).into_iter().map(|(level, _)| level).collect();
+    assert_eq!((levels[0], levels.iter().filter(|level| **level == Level::Warn).count()), (Level::Warn, 1));
+    // A connection that ends at once is another trouble, which has its own warning.
+    let ended = format!("server tcp client {address}: the connection has ended after ");
+    socket.set_nonblocking(true).unwrap();
+    eventually("a connection that ends at once is a warning", || {
+        drop(socket.accept());
+        RECORDS.lock().iter().any(|(level, text)| *level == Level::Warn && text.contains(&ended))
+    });
+    assert_eq!(records(Level::Warn, &ended).iter().filter(|(level, _)| *level == Level::Warn).count(), 1);
+    running.stop().unwrap();
+}
+
+#[test]
+fn the_host_of_an_outgoing_client_is_escaped_in_the_log() {
+    capture();
+    let machine = Machine::new();
+    let client = TcpClient::new("a\r\nERROR forged.invalid:1", || Echo);
+    machine.prepare(client).unwrap();
+    let running = machine.start().unwrap();
+    let warnings = records(Level::Warn, "forged.invalid:1: cannot connect: ");
+    assert!(warnings[0].1.starts_with("server tcp client a\\r\\nERROR"), "{warnings:?}");
+    running.stop().unwrap();
 }
 
 /// A proxy would log two lines for each of its connections otherwise.

@@ -22,6 +22,7 @@ mod intervals;
 mod logging;
 mod memory;
 mod notice;
+mod outgoing;
 mod overload;
 mod panics;
 mod posting;
