@@ -43,7 +43,7 @@ impl Input {
     /// The program `examples/proxy.rs` copies in both directions.
     ///
     /// # Errors
-    /// Returns a [`std::io::Error`]. What was written before stays written. A portion whose write has failed is
+    /// Returns a [`std::io::Error`]. Earlier portions stay written. A portion whose write has failed is
     /// still unread, although a part of it may have been sent.
     ///
     /// - [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) if this client is closed or stops before the

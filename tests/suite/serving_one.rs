@@ -220,7 +220,7 @@ fn a_copy_ends_with_the_input_and_is_aborted_by_a_stop() {
         source
     };
     let source = copy();
-    // What comes together with the head is copied, too.
+    // The bytes that come together with the head are copied, too.
     let data = crate::support::pattern(300_000);
     source.send([b"abc", &data[..]].concat());
     source.half_close();

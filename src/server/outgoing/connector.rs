@@ -45,7 +45,7 @@ pub(super) struct Connector<F> {
     pub(super) troubles: Troubles,
 }
 
-/// What has gone wrong lately. The first trouble of its kind is a warning, because the next ones say the same.
+/// The recent troubles. The first trouble of its kind is a warning, because the next ones say the same.
 #[derive(Default)]
 pub(super) struct Troubles {
     /// How many attempts have failed in a row.

@@ -18,7 +18,7 @@ impl Deadline {
         Deadline { at: Instant::now() + limit.min(YEAR), limit }
     }
 
-    /// Returns the error of an attempt that is not finished. `what` says what is missing.
+    /// Returns the error of an attempt that is not finished. The text `what` names the missing step.
     pub(super) fn passed(self, what: impl fmt::Display) -> io::Error {
         let message = format!("{what} within {:?} (connect_timeout)", self.limit);
         io::Error::new(io::ErrorKind::TimedOut, message)

@@ -100,8 +100,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// A stop ends a wait or an attempt at once, also while the system looks up a name. It ends a connection as it
 /// does with any other server. A [drain](ServerHandle::drain) makes no new attempts, and lets the connection
-/// live until it ends by itself or the limit has passed. To end only the current connection, close its
-/// [`Client`](crate::Client).
+/// live until it ends by itself or the limit has passed. Closing the
+/// [`Client`](crate::Client) ends only the current connection.
 #[must_use = "a server does nothing until it is prepared on a machine"]
 pub struct TcpClient<F> {
     address: String,
