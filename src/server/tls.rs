@@ -1,12 +1,13 @@
-//! The TLS of a server: the handshake before `opening`, and the switch from plain text that a callback asks for
-//! (STARTTLS).
+//! The upgrades to TLS: the handshake before `opening`, the switch from plain text that a callback asks for
+//! (STARTTLS), and the handshake of an outgoing connection.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::{ServerConfig, ServerConnection};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 
 use crate::server::handle::ServerHandle;
 use crate::server::upgrade::{Connection, Upgrade};
@@ -80,6 +81,51 @@ impl Upgrade for TlsUpgrade {
 
     fn encrypts(&self) -> bool {
         self.begin == Begin::AtOnce
+    }
+}
+
+/// The TLS of an outgoing connection.
+pub(crate) struct ClientTls {
+    config: Arc<ClientConfig>,
+    /// The name that the certificate of the peer must have.
+    name: ServerName<'static>,
+}
+
+impl ClientTls {
+    /// # Errors
+    /// Returns an error if `name` is neither a domain name nor an IP address.
+    pub(crate) fn new(config: Arc<ClientConfig>, name: String) -> io::Result<ClientTls> {
+        let name = ServerName::try_from(name.as_str()).map(|name| name.to_owned()).map_err(|_| {
+            let message =
+                format!("{:?} cannot be the name of a certificate: use a domain name or an IP address", name);
+            io::Error::new(io::ErrorKind::InvalidInput, message)
+        })?;
+        Ok(ClientTls { config, name })
+    }
+
+    #[inline(never)]
+    fn start(&self) -> io::Result<Box<rustls::Connection>> {
+        let connection = ClientConnection::new(Arc::clone(&self.config), self.name.clone());
+        Ok(Box::new(connection.map_err(io::Error::other)?.into()))
+    }
+}
+
+impl Upgrade for ClientTls {
+    fn upgrade(&self, connection: Connection, deadline: Instant) -> io::Result<Connection> {
+        let Connection { transport: lower, mut facts } = connection;
+        let (transport, session) = TlsTransport::handshake(lower, self.start()?, deadline)?;
+        facts.tls = session.into();
+        Ok(Connection { transport: Arc::new(transport), facts })
+    }
+
+    fn encrypts(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientTls").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

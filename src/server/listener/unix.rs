@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixListener as StdListener;
+use std::os::unix::net::{UnixListener as StdListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -111,12 +111,26 @@ impl Listener for UnixListener {
         let Some((socket, _)) = self.socket.accept(deadline)? else { return Ok(None) };
         // On Linux an accepted socket is blocking, even if its listener is not (`accept(2)`).
         #[cfg(not(target_os = "linux"))]
-        socket
-            .set_nonblocking(true)
-            .map_err(|error| io::Error::new(io::ErrorKind::ConnectionAborted, error))?;
+        make_ready(&socket).map_err(|error| io::Error::new(io::ErrorKind::ConnectionAborted, error))?;
         let remote = Remote::Unix { path: self.path.clone(), credentials: credentials(&socket) };
         Ok(Some(Accepted { socket, remote }))
     }
+}
+
+/// Prepares a connected stream for its transport. The path of the result is the path that one side has bound.
+pub(crate) fn connected(stream: UnixStream) -> io::Result<Accepted<Socket>> {
+    let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+    let path = peer.as_pathname().or(local.as_pathname()).map(Path::to_owned);
+    let socket = Socket::from(stream);
+    socket.set_read_timeout(None)?;
+    make_ready(&socket)?;
+    let remote = Remote::Unix { path, credentials: credentials(&socket) };
+    Ok(Accepted { socket, remote })
+}
+
+/// The transport needs a blocking socket on Linux, and a non-blocking one on other systems.
+fn make_ready(socket: &Socket) -> io::Result<()> {
+    socket.set_nonblocking(!cfg!(target_os = "linux"))
 }
 
 /// Returns the process and the user of the peer, if the system tells them.

@@ -25,7 +25,8 @@ use crate::server::outgoing::race::Race;
 use crate::server::outgoing::resolve::Resolver;
 use crate::server::permit::Permit;
 use crate::server::session::Sessions;
-use crate::sync::atomic::Ordering;
+use crate::server::state::ServerState;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::threads::pool::Job;
 use crate::threads::user_code::user_code;
 
@@ -42,16 +43,34 @@ pub(super) struct Connector<F> {
     pub(super) sessions: Arc<Sessions<F, Socket>>,
     /// Gets the reason of the end of each session.
     pub(super) endings: Receiver<Closing>,
-    pub(super) troubles: Troubles,
+    pub(super) troubles: Arc<Troubles>,
+    /// The last connection has ended too soon to start the back-off again. Only the first of such connections in
+    /// a row is a warning.
+    pub(super) ends_soon: bool,
 }
 
-/// The recent troubles. The first trouble of its kind is a warning, because the next ones say the same.
+/// The attempts that have failed in a row. Only the first one is a warning, because the next ones say the same.
+///
+/// Only the thread of the client uses it, so `Relaxed` is enough.
 #[derive(Default)]
 pub(super) struct Troubles {
-    /// How many attempts have failed in a row.
-    failures: u64,
-    /// The last connection has ended too soon to start the back-off again.
-    ends_soon: bool,
+    failures: AtomicU64,
+}
+
+impl Troubles {
+    /// Counts a failure. Returns `true` if it is the first one.
+    fn add(&self) -> bool {
+        self.failures.fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    /// Notes that the connection can be used.
+    pub(super) fn end(&self, server: &ServerState) {
+        let failures = self.failures.swap(0, Ordering::Relaxed);
+        if failures > 0 {
+            let name = server.name();
+            info!("server {} is connected; attempts that failed before: {failures}", Escaped(name));
+        }
+    }
 }
 
 /// How an attempt to connect ended.
@@ -108,16 +127,16 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Connector<F> {
             Ok(accepted) => accepted,
             Err(error) => return Outcome::Failed(error),
         };
-        let failures = std::mem::take(&mut self.troubles.failures);
-        if failures > 0 {
-            let name = self.control.state().name();
-            info!("server {} is connected; attempts that failed before: {failures}", Escaped(name));
-        }
         // The server has stopped if there is no permit.
         let Some(permit) = Permit::take(self.control.state()) else { return Outcome::Stopped };
         let start = Instant::now();
+        let handshakes_failed = || self.control.state().stats().handshakes_failed;
+        let before = handshakes_failed();
         self.sessions.session(permit, accepted).run();
-        Outcome::Ended { reason: self.endings.try_recv().ok(), lived: start.elapsed() }
+        match self.endings.try_recv().ok() {
+            Some(Closing::Lost(error)) if handshakes_failed() > before => Outcome::Failed(error),
+            reason => Outcome::Ended { reason, lived: start.elapsed() },
+        }
     }
 
     /// Returns `None` if the server stops.
@@ -143,12 +162,10 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Connector<F> {
     /// Logs an outcome. Returns how long to wait before the next attempt, or `None` if there is none.
     fn next(&mut self, outcome: Outcome) -> Option<Duration> {
         let server = self.control.state();
-        let Troubles { failures, ends_soon } = &mut self.troubles;
         let (is_first, trouble) = match outcome {
             Outcome::Stopped => return None,
             Outcome::Failed(error) => {
                 server.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
-                *failures += 1;
                 let message = format!("cannot connect: {error}");
                 if self.back_off.is_none() {
                     warn!("server {}: {}", Escaped(server.name()), Escaped(message));
@@ -156,12 +173,12 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Connector<F> {
                     server.report_failure(with_context(context, &error));
                     return None;
                 }
-                (*failures == 1, message)
+                (self.troubles.add(), message)
             }
             Outcome::Ended { reason, lived } => {
                 let soon = !self.back_off.as_mut()?.has_lived(lived);
-                let is_first = soon && !*ends_soon;
-                *ends_soon = soon;
+                let is_first = soon && !self.ends_soon;
+                self.ends_soon = soon;
                 (is_first, describe(reason, lived))
             }
         };

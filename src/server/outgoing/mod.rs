@@ -27,6 +27,9 @@ use crate::server::outgoing::connector::{Connector, Troubles};
 use crate::server::outgoing::resolve::{check, system_lookup, Lookup, Resolver};
 use crate::server::session::Sessions;
 use crate::server::settings::{client_setters, tcp_setters, ClientSettings};
+#[cfg(feature = "tls")]
+use crate::server::tls::ClientTls;
+#[cfg(feature = "tls")]
 use crate::server::upgrade::Upgrade;
 use crate::server::Server;
 use crate::transport::socket::SocketTransport;
@@ -110,8 +113,8 @@ pub struct TcpClient<F> {
     options: TcpOptions,
     reconnect: Option<(Duration, Duration)>,
     connect_timeout: Duration,
-    /// The upgrade of each connection, which encrypts it.
-    tls: Option<Arc<dyn Upgrade>>,
+    #[cfg(feature = "tls")]
+    tls: Option<(Arc<rustls::ClientConfig>, String)>,
     lookup: Lookup,
 }
 
@@ -129,6 +132,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> TcpClient<F> {
             options: TcpOptions::default(),
             reconnect: Some(RECONNECT),
             connect_timeout: CONNECT_TIMEOUT,
+            #[cfg(feature = "tls")]
             tls: None,
             lookup: system_lookup,
         }
@@ -154,6 +158,26 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> TcpClient<F> {
         self
     }
 
+    /// Encrypts every connection with TLS. Needs the feature `tls`. Default: plain text.
+    ///
+    /// `name` is the name that the certificate of the peer must have, usually the host of the address.
+    /// `config` says which certificates are trusted. The handshake comes before
+    /// [`opening`](crate::Adapter::opening), within the [`handshake_timeout`](TcpClient::handshake_timeout). If it
+    /// fails, the attempt has failed. `prepare` returns an error of kind
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if `name` is neither a domain name nor an IP address.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: Arc<rustls::ClientConfig>, name: impl Into<String>) -> Self {
+        self.tls = Some((config, name.into()));
+        self
+    }
+
+    /// Returns the upgrades of each connection.
+    #[cfg(feature = "tls")]
+    fn steps(tls: Option<(Arc<rustls::ClientConfig>, String)>) -> io::Result<Vec<Arc<dyn Upgrade>>> {
+        let upgrade = |(config, name)| Ok(Arc::new(ClientTls::new(config, name)?) as Arc<dyn Upgrade>);
+        tls.into_iter().map(upgrade).collect()
+    }
+
     client_setters!(clients);
     tcp_setters!();
 }
@@ -164,6 +188,10 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Server for TcpClient<F> {
     fn prepare(self, control: Control) -> io::Result<ClientHandle> {
         check(&self.address)?;
         self.clients.check()?;
+        #[cfg(feature = "tls")]
+        let steps = Self::steps(self.tls)?;
+        #[cfg(not(feature = "tls"))]
+        let steps = Vec::new();
         control.set_name(format!("tcp client {}", self.address));
         let server = control.state();
         self.clients.limits.set_stall_timeout(self.options.stall_timeout());
@@ -174,9 +202,16 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Server for TcpClient<F> {
         let transport =
             move |socket| -> Arc<dyn Transport> { SocketTransport::new(socket, Arc::clone(&reactor)) };
         let (reports, endings) = bounded(1);
-        let sessions = Sessions::new(&control, self.factory, transport).reporting(reports);
+        // The factory is called when a handshake has finished, so the connection can be used now.
+        let (factory, troubles) = (self.factory, Arc::new(Troubles::default()));
+        let (connected, server) = (Arc::clone(&troubles), Arc::clone(server));
+        let factory = move || {
+            connected.end(&server);
+            factory()
+        };
+        let sessions = Sessions::new(&control, factory, transport).reporting(reports);
         let connector = Connector {
-            sessions: Arc::new(self.clients.apply(sessions, self.tls.into_iter().collect())),
+            sessions: Arc::new(self.clients.apply(sessions, steps)),
             endings,
             control: control.clone(),
             address: self.address,
@@ -184,9 +219,10 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Server for TcpClient<F> {
             timeout: self.connect_timeout,
             back_off: self.reconnect.map(|(first, longest)| BackOff::new(first, longest)),
             resolver: Resolver::new(self.lookup),
-            troubles: Troubles::default(),
+            troubles,
+            ends_soon: false,
         };
-        let name = format!("client-{}", server.id().0);
+        let name = format!("client-{}", control.state().id().0);
         control.spawn_own(name, self.clients.stack, move || connector.run())?;
         Ok(ClientHandle { server: control.handle() })
     }
