@@ -257,3 +257,30 @@ fn a_copy_to_a_client_that_has_ended_fails() {
     assert_eq!(next(&told).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     served.stop().unwrap();
 }
+
+#[test]
+#[cfg(unix)]
+fn a_unix_socket_is_served_too() {
+    use std::io::Write;
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    use crate::support::DEADLINE;
+
+    let (ours, mut peer) = UnixStream::pair().unwrap();
+    peer.set_read_timeout(Some(DEADLINE)).unwrap();
+    // The setting of the caller has no effect on the conversation.
+    ours.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    let machine = Machine::new();
+    let answer = receiving(|client: &Client, _| Ok(write!(client, "{:?}", client.remote())?));
+    machine.serve(ours, answer).unwrap();
+    let running = machine.start().unwrap();
+    thread::sleep(Duration::from_millis(20));
+    peer.write_all(b"?").unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    let mut remote = String::new();
+    peer.read_to_string(&mut remote).unwrap();
+    assert!(remote.starts_with("Unix { path: None, credentials: "), "{remote}");
+    running.join().unwrap();
+}

@@ -7,6 +7,7 @@
 
 mod basics;
 mod files;
+mod outgoing;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls_peer;
