@@ -88,6 +88,9 @@ impl<A: Adapter, F: Framing> Framed<A, F> {
             if client.is_input_ended() {
                 return Ok(data.len());
             }
+            // Commands in plain text after the frame must not count as if they came through TLS.
+            #[cfg(feature = "tls")]
+            client.set_unread(rest.len() - frame.used);
             self.adapter.receiving(client, &rest[frame.payload])?;
             used += frame.used;
         }
