@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::client::state::ClientShared;
+use crate::client::state::{ClientShared, Guard, HalfClose};
 use crate::client::Client;
 use crate::closing::Closing;
 use crate::error::duplicate;
@@ -63,8 +63,7 @@ impl ClientShared {
         let mut state = self.state.lock();
         let transport = Arc::clone(state.writable()?);
         if transport.can_start_tls() && self.unread.load(Ordering::Relaxed) > 0 {
-            drop(state);
-            return Err(self.refuse_injection());
+            return Err(self.refuse_injection(state));
         }
         // This thread becomes the active writer when all output in plain text is sent.
         loop {
@@ -108,11 +107,15 @@ impl ClientShared {
         }
     }
 
-    /// Ends a connection with plain text that would look as if it came through TLS.
-    fn refuse_injection(&self) -> io::Error {
+    /// Ends a connection with plain text that would look as if it came through TLS. The answer to the command
+    /// is delivered. `closing` can write nothing, because the peer no longer expects plain text.
+    fn refuse_injection(&self, mut state: Guard<'_>) -> io::Error {
         let message = "the peer has sent more in plain text after the command that starts TLS";
         let error = || io::Error::new(io::ErrorKind::InvalidData, message);
-        self.end(Closing::Failed(error().into()), false);
+        if state.half_close == HalfClose::No {
+            state.half_close = HalfClose::Asked;
+        }
+        self.end_locked(state, Closing::Failed(error().into()), false);
         error()
     }
 }
