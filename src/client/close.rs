@@ -157,10 +157,13 @@ impl ClientShared {
         self.call(calls);
     }
 
-    /// Ends a connection whose upgrades have failed. They may have written an answer, which is delivered.
+    /// Ends a connection whose upgrades have failed. They may have written an answer, which is delivered. A
+    /// peer that was too slow gets no answer, so it does not keep its place for longer.
     pub(crate) fn end_handshake(&self, error: io::Error) {
         let mut state = self.state.lock();
-        state.last_write = Some(Instant::now());
+        if error.kind() != io::ErrorKind::TimedOut {
+            state.last_write = Some(Instant::now());
+        }
         self.end_locked(state, Closing::Lost(error), false);
     }
 
