@@ -6,8 +6,18 @@
 #![expect(clippy::tests_outside_test_module, reason = "this is a test binary")]
 
 mod basics;
+mod certificates;
+mod ends;
 mod files;
 mod outgoing;
+mod handshakes;
+mod injections;
+mod openssl;
+mod random;
+mod resources;
+mod start_tls;
+mod start_tls_scene;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls_peer;
+mod traffic;

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 
-use crate::support::DEADLINE;
+use crate::support::{Peer, DEADLINE};
 
 /// A certificate for `localhost` that has signed itself.
 pub(crate) struct Identity {
@@ -28,11 +28,21 @@ impl Identity {
         }
     }
 
+    pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::try_from(self.key.clone()).unwrap()
+    }
+
     /// Makes the configuration of a server with this certificate.
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
-        let key = PrivateKeyDer::try_from(self.key.clone()).unwrap();
-        let config = ServerConfig::builder().with_no_client_auth();
-        Arc::new(config.with_single_cert(vec![self.certificate.clone()], key).unwrap())
+        self.server_with(rustls::ALL_VERSIONS)
+    }
+
+    pub(crate) fn server_with(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> Arc<ServerConfig> {
+        let config = ServerConfig::builder_with_protocol_versions(versions).with_no_client_auth();
+        Arc::new(config.with_single_cert(vec![self.certificate.clone()], self.key()).unwrap())
     }
 
     /// Makes the configuration of a client that trusts this certificate alone.
@@ -57,6 +67,34 @@ pub(crate) fn identity() -> &'static Identity {
     SHARED.get_or_init(Identity::new)
 }
 
+/// How the far side ended its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With the end of TLS.
+    CloseNotify,
+    /// Without it: by the end of the connection or a reset.
+    Cut,
+}
+
+/// The state of TLS of a client that has not begun.
+pub(crate) fn client(config: Arc<ClientConfig>) -> ClientConnection {
+    ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap()
+}
+
+/// The first bytes that a client sends.
+pub(crate) fn client_hello() -> Vec<u8> {
+    take(&mut client(identity().client()))
+}
+
+/// What the state of TLS wants to send.
+pub(crate) fn take(tls: &mut ClientConnection) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while tls.wants_write() {
+        tls.write_tls(&mut bytes).unwrap();
+    }
+    bytes
+}
+
 /// A connection to a server, encrypted. Every call fails after the deadline.
 pub(crate) struct TlsPeer {
     pub(crate) stream: StreamOwned<ClientConnection, TcpStream>,
@@ -75,8 +113,7 @@ impl TlsPeer {
     }
 
     pub(crate) fn try_over(mut stream: TcpStream, config: Arc<ClientConfig>) -> io::Result<TlsPeer> {
-        let name = ServerName::try_from("localhost").unwrap();
-        let mut tls = ClientConnection::new(config, name).unwrap();
+        let mut tls = client(config);
         while tls.is_handshaking() {
             tls.complete_io(&mut stream)?;
         }
@@ -104,6 +141,23 @@ impl TlsPeer {
         match self.stream.read_to_end(&mut data) {
             Ok(_) => data,
             Err(error) => panic!("{error} after {} bytes", data.len()),
+        }
+    }
+
+    /// With a receive buffer so small that a server's writes soon find no room.
+    #[track_caller]
+    pub(crate) fn connect_narrow(address: SocketAddr) -> TlsPeer {
+        TlsPeer::over(Peer::connect_narrow(address).stream, identity().client())
+    }
+
+    /// Everything up to the end, and how the end came.
+    #[track_caller]
+    pub(crate) fn read_to_any_end(&mut self) -> (Vec<u8>, End) {
+        let mut data = Vec::new();
+        match self.stream.read_to_end(&mut data) {
+            Ok(_) => (data, End::CloseNotify),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => panic!("no end within {DEADLINE:?}"),
+            Err(_) => (data, End::Cut),
         }
     }
 
