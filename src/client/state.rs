@@ -313,6 +313,11 @@ impl ClientShared {
     }
 
     /// Returns `true` if writes are refused. Only `closing` may then still write.
+    /// Returns `true` if other threads may write: the upgrades have finished, and the output has not ended.
+    pub(crate) fn takes_output(&self) -> bool {
+        self.state.lock().output == Output::Open && !self.is_output_ended()
+    }
+
     pub(crate) fn is_output_ended(&self) -> bool {
         self.output_ended.load(Ordering::Acquire)
     }

@@ -177,7 +177,17 @@ fn the_timeouts_and_the_mode_of_the_stream_do_not_matter() {
     let (stream, peer) = pair();
     stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
     stream.set_nonblocking(true).unwrap();
+    // With these settings, a read without a limit would be a loop.
+    #[cfg(target_os = "linux")]
+    let clone = stream.try_clone().unwrap();
     machine.serve(stream, Echo).unwrap();
+    #[cfg(target_os = "linux")]
+    {
+        let clone = socket2::SockRef::from(&clone);
+        assert!(!clone.nonblocking().unwrap());
+        assert_eq!(clone.read_timeout().unwrap(), None);
+        assert!(clone.keepalive().unwrap() && clone.tcp_nodelay().unwrap());
+    }
     let running = machine.start().unwrap();
     peer.assert_echo(b"one");
     peer.assert_silent();

@@ -255,7 +255,7 @@ impl ClientHandle {
     /// moment in which the connection is closed.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.server.clients().iter().any(|client| !client.is_closed())
+        self.server.clients().iter().any(|client| client.shared().takes_output())
     }
 }
 
@@ -272,9 +272,12 @@ mod tests {
     use std::thread;
     use std::time::Instant;
 
+    use crossbeam_channel::{Receiver, Sender};
+
     use super::*;
     use crate::adapter::receiving;
     use crate::machine::Machine;
+    use crate::server::upgrade::Connection;
 
     const LONG: Duration = Duration::from_secs(3600);
 
@@ -306,8 +309,48 @@ mod tests {
         looks.recv_timeout(Duration::from_secs(20)).expect("the lookup begins");
         let start = Instant::now();
         assert!(!handle.is_connected());
+        assert_eq!(machine.max_clients(), 1, "the limit of open files counts one client");
         running.stop().unwrap();
         assert!(start.elapsed() < Duration::from_secs(4), "less than the drain timeout");
         assert_eq!(machine.stats().threads, 0);
+    }
+
+    /// An upgrade that says when it begins, and waits until it may end.
+    #[derive(Debug)]
+    struct Handshake(Sender<()>, Receiver<()>);
+
+    impl Upgrade for Handshake {
+        fn upgrade(&self, connection: Connection, _: Instant) -> io::Result<Connection> {
+            self.0.send(()).expect("the test waits");
+            assert!(self.1.recv().is_err(), "nothing is sent");
+            Ok(connection)
+        }
+    }
+
+    #[test]
+    fn a_client_is_connected_only_after_its_handshake() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (sender, begins) = bounded(1);
+        let (keeper, ends) = bounded(0);
+        let (sends, opened) = bounded(1);
+        let factory = move || {
+            sends.send(()).expect("the test waits");
+            receiving(|_, _| Ok(()))
+        };
+        let mut client = TcpClient::new(listener.local_addr().unwrap().to_string(), factory);
+        client.tls = Some(Arc::new(Handshake(sender, ends)));
+        let machine = Machine::new();
+        let handle = machine.prepare(client).unwrap();
+        let running = machine.start().unwrap();
+        let long = Duration::from_secs(20);
+        begins.recv_timeout(long).expect("the handshake begins");
+        assert_eq!((handle.client_count(), handle.is_connected()), (1, false));
+        assert_eq!(handle.broadcast("too early"), 0);
+        drop(keeper);
+        opened.recv_timeout(long).expect("the handshake ends");
+        assert!(handle.is_connected());
+        handle.clients()[0].close();
+        assert!(!handle.is_connected());
+        running.stop().unwrap();
     }
 }

@@ -142,15 +142,18 @@ impl Race {
     }
 
     fn timed_out(&self, deadline: Deadline) -> io::Error {
-        let waiting: Vec<_> = self.running.iter().map(|attempt| attempt.address.to_string()).collect();
-        deadline.passed(format_args!("no answer from {}", waiting.join(", ")))
+        let (waiting, failed) = (self.running.iter(), self.failed.iter());
+        let waiting: Vec<_> = waiting.map(|attempt| attempt.address.to_string()).collect();
+        let failed: String = failed.map(|(address, error)| format!("{address}: {error}; ")).collect();
+        let answer = if waiting.is_empty() { "no attempt" } else { "no answer from " };
+        deadline.passed(format_args!("{failed}{answer}{}", waiting.join(", ")))
     }
 
     /// Returns the error of all addresses together.
     fn failure(self) -> io::Error {
         let kind = self.failed.first().map_or(io::ErrorKind::AddrNotAvailable, |(_, error)| error.kind());
-        let errors: Vec<_> =
-            self.failed.iter().map(|(address, error)| format!("{address}: {error}")).collect();
+        let failed = self.failed.iter();
+        let errors: Vec<_> = failed.map(|(address, error)| format!("{address}: {error}")).collect();
         io::Error::new(kind, errors.join("; "))
     }
 }
@@ -305,6 +308,14 @@ mod tests {
         let error = Race::new(vec![hole]).unwrap().run(soon, || false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(error.to_string(), format!("no answer from {hole} within 50ms (connect_timeout)"));
+
+        let (refusing, _socket) = refusing();
+        let soon = Deadline::after(Duration::from_millis(50));
+        let error = Race::new(vec![refusing, hole]).unwrap().run(soon, || false).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{refusing}: ")) && error.contains(&hole.to_string()), "{error}");
+        let never = Deadline::after(Duration::ZERO);
+        let error = Race::new(vec![hole]).unwrap().run(never, || false).unwrap_err();
+        assert_eq!(error.to_string(), "no attempt within 0ns (connect_timeout)");
 
         let race = Race::new(vec![hole]).unwrap();
         let (waker, stopping) = (race.waker(), Arc::new(AtomicBool::new(false)));
