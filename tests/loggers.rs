@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
-use backport::{receiving, Adapter, Backport, Error, Machine, TcpHandle};
+use backport::{receiving, Adapter, Backport, Error, Machine, ServerHandle};
 use log::{Level, LevelFilter};
 use parking_lot::Mutex;
 use support::child::{command, exit, has, is_child, say, Child};
@@ -377,7 +377,7 @@ fn records_that_find_no_room_are_dropped_and_counted() {
 
 #[test]
 fn child_has_a_logger_that_calls_back() {
-    static SERVER: OnceLock<TcpHandle> = OnceLock::new();
+    static SERVER: OnceLock<ServerHandle> = OnceLock::new();
     if !is_child("child_has_a_logger_that_calls_back") {
         return;
     }
@@ -393,7 +393,7 @@ fn child_has_a_logger_that_calls_back() {
         }
     });
     let served = serve(|| Echo);
-    assert!(SERVER.set(served.server.clone()).is_ok());
+    assert!(SERVER.set(served.server.handle.clone()).is_ok());
     let listener = served.connect();
     eventually("it is served", || served.server.client_count() == 1);
     let other = served.connect();

@@ -239,7 +239,7 @@ fn all_output_arrives_through_socat_without_a_fork() {
     let log = BufReader::new(socat.stderr.take().unwrap());
     let line = log.lines().map_while(|line| line.ok()).find(|line| line.contains("listening on"));
     let line = line.expect("socat listens");
-    let address = line.rsplit(' ').next().unwrap().parse().unwrap();
+    let address: std::net::SocketAddr = line.rsplit(' ').next().unwrap().parse().unwrap();
     let peer = Peer::connect_narrow(address);
     peer.send([b'x'; 2000]);
     thread::sleep(Duration::from_millis(500));

@@ -107,7 +107,7 @@ fn a_v4_peer_of_a_dual_stack_listener_is_shown_as_v4() {
     };
     let _running = machine.start().unwrap();
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let peer = Peer::connect((loopback, server.local_addr().port()).into());
+    let peer = Peer::connect(SocketAddr::from((loopback, server.local_addr().port())));
     peer.assert_echo(b"v4");
     let client = next(&watch.opened);
     assert_eq!(client.remote().ip(), Some(loopback));
@@ -127,7 +127,7 @@ fn both_wildcards_share_a_port() {
     let _running = machine.start().unwrap();
     let port = server.local_addr().port();
     assert!(server.local_addrs().iter().all(|address| address.port() == port));
-    Peer::connect((Ipv4Addr::LOCALHOST, port).into()).assert_echo(b"v4");
+    Peer::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).assert_echo(b"v4");
 }
 
 #[test]

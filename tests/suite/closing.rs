@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use backport::{Adapter, Client, Closing, Input, Result};
 
-use crate::support::{assert_same, gate, next, pattern, serve, Echo, Gate, Peer, Watch};
+use crate::support::{assert_same, gate, next, pattern, serve, serve_tcp, Echo, Gate, Peer, Watch};
 
 pub(crate) const REPLY: usize = 1_500_000;
 
@@ -260,7 +260,7 @@ fn abort_resets_at_once_and_closing_runs_without_a_last_word() {
     }
     let watch = Watch::new();
     let watched = watch.clone();
-    let served = serve(move || watched.around(Silent));
+    let served = serve_tcp(move || watched.around(Silent));
     // What its kernel has taken already would be followed by an end, not by a reset.
     let peer = Peer::connect_narrow(served.address());
     let client = next(&watch.opened);

@@ -3,10 +3,12 @@
 use std::io;
 use std::time::Duration;
 
-use backport::{Control, Machine, Server, TcpServer};
+use backport::{Control, Machine, Server};
 use crossbeam_channel::{bounded, select, unbounded, Receiver, Sender};
 
-use crate::support::{eventually, in_time, next, nothing, serve, Echo, Peer};
+use crate::support::{
+    eventually, free, in_time, next, nothing, prepare_with, serve, Echo, Prepare, Settings,
+};
 
 /// A server from a closure.
 struct Custom<F>(F);
@@ -237,13 +239,21 @@ fn a_server_is_prepared_on_a_machine_that_runs() {
     in_time("the machine stops", || running.stop()).unwrap();
 }
 
+struct WithControl(Control);
+
+impl Prepare for WithControl {
+    fn prepare<S: Server>(self, server: S) -> io::Result<S::Handle> {
+        server.prepare(self.0)
+    }
+}
+
 #[test]
 fn a_server_that_fails_to_prepare_leaves_no_client_behind() {
     let served = serve(|| Echo);
     let (sender, peers) = unbounded();
     let prepared = served.machine().prepare(Custom(move |control: Control| -> io::Result<()> {
-        let server = TcpServer::new("127.0.0.1:0", || Echo).prepare(control)?;
-        let peer = Peer::connect(server.local_addr());
+        let with = WithControl(control);
+        let peer = prepare_with(free(), || Echo, Settings::default(), with)?.connect();
         peer.assert_echo(b"served already");
         sender.send(peer).unwrap();
         Err(io::Error::other("on purpose"))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use backport::{Adapter, Backport, Client, Machine, Result};
 use crossbeam_channel::{bounded, unbounded, Sender};
 
-use crate::support::{eventually, in_time, next, serve, Echo, Peer, Watch};
+use crate::support::{eventually, in_time, next, prepare, serve, Echo, Watch};
 use crate::FRONT_DOOR;
 
 const TICK: Duration = Duration::from_millis(5);
@@ -35,10 +35,10 @@ fn machine_runs_the_setup_before_it_starts() {
 #[test]
 fn machine_prepares_and_starts_servers_while_it_runs() {
     let first = serve(|| Echo);
-    let second = first.machine().prepare_tcp_server("127.0.0.1:0", || Echo).unwrap();
+    let second = prepare(first.machine(), || Echo);
     assert_eq!(first.machine().servers().len(), 2);
     first.assert_echoes();
-    Peer::connect(second.local_addr()).assert_echo(b"second");
+    second.connect().assert_echo(b"second");
     first.stop().unwrap();
     assert!(second.is_stopped());
 }
@@ -69,7 +69,7 @@ fn an_interval_repeats_until_it_stops_itself() {
 #[test]
 fn a_stopped_server_leaves_the_machine_and_the_last_one_stops_it() {
     let served = serve(|| Echo);
-    let second = served.machine().prepare_tcp_server("127.0.0.1:0", || Echo).unwrap();
+    let second = prepare(served.machine(), || Echo);
     second.stop();
     eventually("the server leaves", || served.machine().servers().len() == 1);
     served.assert_echoes();
@@ -134,11 +134,11 @@ fn a_clients_disconnect_removes_it_from_the_servers_clients() {
     one.assert_echo(b"one");
     two.assert_echo(b"two");
     assert_eq!(served.server.clients().len(), 2);
-    let stays = two.address();
+    let stays = served.server.clients()[1].id();
     drop(one);
     eventually("the client leaves", || served.server.client_count() == 1);
     let left = served.server.clients();
-    assert_eq!(left.iter().map(|client| client.remote().address()).collect::<Vec<_>>(), [Some(stays)]);
+    assert_eq!(left.iter().map(|client| client.id()).collect::<Vec<_>>(), [stays]);
     two.assert_echo(b"two again");
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use backport::{Adapter, Client, Interval, Machine, Result};
 use crossbeam_channel::unbounded;
 
-use crate::support::{eventually, gate, in_time, next, nothing, serve, Echo, Peer};
+use crate::support::{eventually, gate, in_time, next, nothing, prepare, serve, Echo};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -297,12 +297,12 @@ fn clients_that_rearm_a_timer_with_each_message_leave_an_interval_its_ticks() {
     }
     let machine = Machine::new();
     let other = machine.clone();
-    let server = machine.prepare_tcp_server("127.0.0.1:0", move || Rearm(other.clone(), None)).unwrap();
+    let server = prepare(&machine, move || Rearm(other.clone(), None));
     let running = machine.start().unwrap();
     let bystander = serve(|| Echo);
     let threads: Vec<_> = (0..8)
         .map(|_| {
-            let peer = Peer::connect(server.local_addr());
+            let peer = server.connect();
             thread::spawn(move || while (&peer.stream).write_all(&[b'x'; 64]).is_ok() {})
         })
         .collect();

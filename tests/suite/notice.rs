@@ -72,6 +72,7 @@ fn a_reset_is_noticed_while_a_hold_keeps_the_conversation_open() {
     peer.half_close();
     thread::sleep(Duration::from_millis(100));
     assert!(watch.closed.is_empty(), "the hold keeps it open");
+    hold.write("unread").unwrap();
     peer.reset();
     assert_eq!(next(&watch.closed), "Lost");
     assert!(hold.is_closed());

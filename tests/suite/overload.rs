@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use backport::{receiving, Adapter, Full, Machine, TcpServer};
 use crossbeam_channel::unbounded;
 
-use crate::support::{eventually, next, nothing, serve, serve_with, Echo, Peer, Served, Watch};
+use crate::support::{
+    eventually, next, nothing, prepare, serve, serve_with, try_prepare, Echo, Peer, Served, Settings, Watch,
+};
 
 const MS: Duration = Duration::from_millis(1);
 
-fn limited<F>(set: impl FnOnce(TcpServer<F>) -> TcpServer<F>, factory: F) -> Served
+fn limited<F>(set: impl FnOnce(Settings) -> Settings, factory: F) -> Served
 where
     F: Fn() -> Box<dyn Adapter> + Send + Sync + 'static,
 {
@@ -366,7 +368,7 @@ fn timeouts_of_zero_are_short_and_not_none() {
 #[test]
 fn a_stack_too_small_to_run_on_is_refused_and_a_small_one_serves() {
     let machine = Machine::new();
-    let error = machine.prepare(TcpServer::new("127.0.0.1:0", || Echo).stack_size(64 * 1024)).unwrap_err();
+    let error = try_prepare(&machine, || Echo, Settings::default().stack_size(64 * 1024)).unwrap_err();
     assert!(error.to_string().contains("stack_size"), "{error}");
     let served = serve_with(|| Echo, |server| server.stack_size(128 * 1024));
     served.assert_echoes();
@@ -378,8 +380,8 @@ fn a_stack_that_no_thread_can_have_is_refused_with_the_limits() {
     for stack in
         [usize::MAX, usize::MAX - 4096, usize::MAX / 2, 1 << (usize::BITS - 20), 1024 * 1024 * 1024 + 1]
     {
-        let server = TcpServer::new("127.0.0.1:0", || Echo).stack_size(stack);
-        let error = Machine::new().prepare(server).unwrap_err();
+        let settings = Settings::default().stack_size(stack);
+        let error = try_prepare(&Machine::new(), || Echo, settings).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
         for part in ["stack_size", "131072", if usize::BITS < 64 { "67108864" } else { "1073741824" }] {
             assert!(error.to_string().contains(part), "{error}");
@@ -413,9 +415,9 @@ fn workers_are_used_again_and_end() {
         let sender = sender.clone();
         receiving(move |_, _| Ok(sender.send(thread::current().id())?))
     };
-    let other = served.machine().prepare_tcp_server("127.0.0.1:0", tell).unwrap();
+    let other = prepare(served.machine(), tell);
     let served_by = || {
-        let peer = Peer::connect(other.local_addr());
+        let peer = other.connect();
         peer.send(b"x");
         let thread = next(&threads);
         drop(peer);

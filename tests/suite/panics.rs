@@ -8,7 +8,7 @@ use std::time::Duration;
 use backport::{Adapter, Client, Closing, Input, Machine, Result};
 use parking_lot::Mutex;
 
-use crate::support::{eventually, next, nothing, serve, Peer, Served, Watch};
+use crate::support::{eventually, next, nothing, prepare, serve, Address, Peer, Served, Watch};
 
 /// Panics when it is dropped.
 #[derive(Debug)]
@@ -275,13 +275,11 @@ fn drops_that_panic_on_a_machine_that_never_ran_cost_nothing() {
                 let _part_of_it = &bad;
                 crate::support::Echo
             };
-            machine.prepare_tcp_server("127.0.0.1:0", factory).unwrap().local_addr()
+            prepare(&machine, factory).address
         })
         .collect();
     let bad = Bad;
     machine.prepare_timeout(Duration::from_secs(1), move || drop(bad));
     drop(machine);
-    for address in addresses {
-        std::net::TcpListener::bind(address).unwrap();
-    }
+    addresses.into_iter().for_each(Address::assert_free);
 }

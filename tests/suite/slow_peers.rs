@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::unbounded;
 
 use crate::closing::{Reply, REPLY};
-use crate::support::{assert_same, eventually, next, nothing, pattern, serve, Echo, Peer, Watch};
+use crate::support::{assert_same, eventually, next, nothing, pattern, serve, serve_tcp, Echo, Peer, Watch};
 
 /// Reads `total` bytes within about `pace`, in twenty parts, sending a little in between, and
 /// expects the end of input after it.
@@ -33,10 +33,10 @@ fn read_slowly_and_send(peer: &Peer, total: usize, pace: Duration, first_sent: u
 fn what_was_written_long_before_the_close_arrives_too() {
     let watch = Watch::new();
     let watched = watch.clone();
-    let served = serve(move || watched.around(backport::receiving(|_, _| Ok(()))));
+    let served = serve_tcp(move || watched.around(backport::receiving(|_, _| Ok(()))));
     let peer = served.connect();
     let client = next(&watch.opened);
-    // The kernel takes it all; the peer is busy for a while and reads later.
+    // The kernel takes it all, which only TCP does; the peer is busy for a while and reads later.
     client.write(pattern(REPLY)).unwrap();
     thread::sleep(Duration::from_millis(1300));
     client.close();

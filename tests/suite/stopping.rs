@@ -1,16 +1,15 @@
 //! The end of a machine or a server (P9, P10, P12).
 
-use std::io;
-use std::net::TcpListener;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use backport::{Adapter, Backport, Client, Closing, Error, Machine, Result, TcpServer};
+use backport::{Adapter, Backport, Client, Closing, Error, Machine, Result};
 use crossbeam_channel::{unbounded, Sender};
 
 use crate::support::{
-    eventually, gate, in_time, next, serve, serve_with, Echo, Gate, Peer, Served, Watch, DEADLINE,
+    eventually, free, gate, in_time, next, prepare, prepare_at, serve, serve_with, try_prepare, Echo, Gate,
+    Peer, Served, Settings, Watch, DEADLINE,
 };
 use crate::FRONT_DOOR;
 
@@ -48,9 +47,9 @@ fn stop_from_each_callback_ends_the_machine() {
             adapter.at("factory").unwrap();
             watched.around(adapter)
         };
-        let server = machine.prepare_tcp_server("127.0.0.1:0", factory).unwrap();
+        let server = prepare(&machine, factory);
         let running = machine.start().unwrap();
-        let peer = Peer::connect(server.local_addr());
+        let peer = server.connect();
         if place == "receiving" {
             peer.send(b"stop");
         }
@@ -122,12 +121,9 @@ fn a_stop_lets_callbacks_finish_while_new_clients_are_refused() {
     next(&busy);
     served.machine().stop();
     assert!(served.machine().is_stopped());
-    eventually(
-        "new clients are refused",
-        || matches!(Peer::try_connect(address), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused),
-    );
+    eventually("new clients are refused", || address.refuses());
     eventually("intervals are cancelled", || job.is_stopped());
-    let refused = served.machine().prepare_tcp_server("127.0.0.1:0", || Echo).unwrap_err();
+    let refused = try_prepare(served.machine(), || Echo, Settings::default()).unwrap_err();
     assert!(refused.to_string().contains("stopp"), "{refused}");
     drop(keeper);
     assert_eq!(peer.read_to_end(), b"begun, goodbye: the server is stopping");
@@ -154,10 +150,10 @@ fn a_machine_runs_once_and_says_so() {
 #[test]
 fn a_machine_stopped_before_it_runs_returns_at_once() {
     let machine = Machine::new();
-    let address = machine.prepare_tcp_server("127.0.0.1:0", || Echo).unwrap().local_addr();
+    let address = prepare(&machine, || Echo).address;
     machine.stop();
     assert!(machine.is_stopped());
-    assert_free(address);
+    address.assert_free();
     in_time("run returns", move || machine.run()).unwrap();
 }
 
@@ -168,13 +164,6 @@ fn a_machine_with_nothing_prepared_returns_at_once() {
     in_time("run returns", || Backport::run(|_| Ok(()))).unwrap();
 }
 
-/// Nobody listens there, and one can.
-#[track_caller]
-fn assert_free(address: std::net::SocketAddr) {
-    assert_eq!(Peer::try_connect(address).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-    drop(TcpListener::bind(address).unwrap());
-}
-
 #[test]
 fn a_setup_that_fails_leaves_nothing_bound() {
     let _door = FRONT_DOOR.lock();
@@ -183,21 +172,21 @@ fn a_setup_that_fails_leaves_nothing_bound() {
         // A factory that holds its own machine, as one that stops it would.
         let machine_too = machine.clone();
         let factory = move || StopIn("receiving", machine_too.clone());
-        bound = Some(machine.prepare_tcp_server("127.0.0.1:0", factory)?.local_addr());
+        bound = Some(try_prepare(machine, factory, Settings::default())?.address);
         machine.prepare_interval(Duration::from_millis(1), |_| ());
         Err("the setup's own".into())
     })
     .unwrap_err();
     assert_eq!(error.to_string(), "the setup's own");
-    assert_free(bound.unwrap());
+    bound.unwrap().assert_free();
 }
 
 #[test]
 fn a_machine_dropped_before_it_ran_leaves_nothing_bound() {
     let machine = Machine::new();
-    let address = machine.prepare_tcp_server("127.0.0.1:0", || Echo).unwrap().local_addr();
+    let address = prepare(&machine, || Echo).address;
     drop(machine);
-    assert_free(address);
+    address.assert_free();
 }
 
 #[test]
@@ -211,7 +200,7 @@ fn dropping_the_last_handle_of_a_live_machine_is_a_stop() {
     assert_eq!(next(&watch.closed), "Stopping");
     watch.assert_balanced();
     assert_eq!(peer.read_to_end(), b"");
-    assert_free(address);
+    address.assert_free();
 }
 
 #[test]
@@ -221,12 +210,12 @@ fn backport_stop_stops_the_machine_of_run() {
     let (sender, ready) = unbounded();
     let thread = thread::spawn(move || {
         Backport::run(move |machine| {
-            sender.send(machine.prepare_tcp_server("127.0.0.1:0", || Echo)?)?;
+            sender.send(try_prepare(machine, || Echo, Settings::default())?)?;
             Ok(())
         })
     });
     let server = next(&ready);
-    Peer::connect(server.local_addr()).assert_echo(b"up");
+    server.connect().assert_echo(b"up");
     let second = Backport::run(|_| Ok(())).unwrap_err();
     assert!(matches!(second.downcast_ref(), Some(Error::AlreadyRunning)), "{second}");
     Backport::stop();
@@ -250,14 +239,13 @@ fn a_client_in_the_listen_queue_at_the_stop_sees_an_end() {
 }
 
 #[test]
-fn the_same_port_binds_fifty_times_with_time_wait_around() {
-    let mut address: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+fn the_same_address_is_bound_fifty_times_with_time_wait_around() {
+    let mut address = free();
     for _ in 0..50 {
         let machine = Machine::new();
         let factory =
             || backport::receiving(|client, data| Ok(client.write(data).map(|()| client.close())?));
-        let server = machine.prepare(TcpServer::new(address, factory)).unwrap();
-        address = server.local_addr();
+        address = prepare_at(&machine, address, factory, Settings::default()).unwrap().address;
         let running = machine.start().unwrap();
         // The server closes first, so TIME_WAIT is on its side.
         let peer = Peer::connect(address);
@@ -273,9 +261,9 @@ fn stopping_one_of_two_servers_closes_its_clients_alone() {
     let (one, two) = (Watch::new(), Watch::new());
     let (first, second) = (one.clone(), two.clone());
     let served: Served = serve(move || first.around(Echo));
-    let other = served.machine().prepare_tcp_server("127.0.0.1:0", move || second.around(Echo)).unwrap();
+    let other = prepare(served.machine(), move || second.around(Echo));
     let stays: Vec<_> = (0..5).map(|_| served.connect()).collect();
-    let goes: Vec<_> = (0..5).map(|_| Peer::connect(other.local_addr())).collect();
+    let goes: Vec<_> = (0..5).map(|_| other.connect()).collect();
     (0..5).for_each(|_| drop((next(&one.opened), next(&two.opened))));
     other.stop();
     for peer in &goes {
@@ -285,7 +273,7 @@ fn stopping_one_of_two_servers_closes_its_clients_alone() {
     stays.iter().for_each(|peer| peer.assert_echo(b"not me"));
     assert!(one.closed.is_empty());
     eventually("it has left", || served.machine().servers().len() == 1);
-    assert_free(other.local_addr());
+    other.address.assert_free();
     two.assert_balanced();
     served.stop().unwrap();
     one.assert_balanced();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use backport::{Adapter, Client, Error, Machine, Result};
 use crossbeam_channel::{unbounded, Sender};
 
-use crate::support::{eventually, gate, next, serve, serve_with, Echo, Gate, Peer, Watch};
+use crate::support::{eventually, gate, next, prepare, serve, serve_with, Echo, Gate, Peer, Watch};
 
 #[test]
 fn a_stuck_callback_is_reported_and_its_closing_follows() {
@@ -42,7 +42,7 @@ fn a_stuck_callback_is_reported_and_its_closing_follows() {
     let Some(Error::Stuck { threads, .. }) = error.downcast_ref::<Error>() else { panic!("{error}") };
     assert_eq!(threads.len(), 1);
     assert!(threads[0].contains(&format!("client {} ", client.id())), "{threads:?}");
-    assert!(threads[0].contains(&peer.address().to_string()), "{threads:?}");
+    assert!(threads[0].contains(&peer.shown()), "{threads:?}");
     assert_eq!(bystander.read_to_end(), b"");
     assert_eq!(next(&watch.closed), "Stopping", "the bystander's");
     assert!(watch.closed.is_empty());
@@ -131,8 +131,8 @@ fn a_server_whose_factory_takes_long_to_drop_holds_up_no_other() {
         let _part_of_it = &slow;
         Echo
     };
-    let other = served.machine().prepare_tcp_server("127.0.0.1:0", factory).unwrap();
-    let peer = Peer::connect(other.local_addr());
+    let other = prepare(served.machine(), factory);
+    let peer = other.connect();
     peer.assert_echo(b"in");
     other.stop();
     assert_eq!(peer.read_to_end(), b"");

@@ -493,27 +493,30 @@ fn output_survives_a_close_and_an_abort_and_a_late_reader_sees_the_end() {
 #[test]
 fn a_close_with_unread_input_is_a_clean_end_for_the_peer() {
     let dir = Dir::new();
-    let machine = Machine::new();
-    let adapter = || {
-        receiving(|client, _| {
-            // More input arrives, which nobody reads.
-            thread::sleep(Duration::from_millis(50));
-            client.write(pattern(100_000))?;
-            client.close();
-            Ok(())
-        })
-    };
-    machine.prepare_unix_server(dir.path(), adapter).unwrap();
-    let _running = machine.start().unwrap();
-    for _ in 0..5 {
+    for reply in [0, 100_000] {
+        let (gate, arrived) = unbounded::<()>();
+        let machine = Machine::new();
+        let factory = move || {
+            let arrived = arrived.clone();
+            receiving(move |client, _| {
+                next(&arrived);
+                if reply > 0 {
+                    client.write(pattern(reply))?;
+                }
+                client.close();
+                Ok(())
+            })
+        };
+        machine.prepare_unix_server(dir.path(), factory).unwrap();
+        let _running = machine.start().unwrap();
         let mut peer = connect(&dir.path());
-        for _ in 0..20 {
-            peer.write_all(&[b'x'; 1000]).unwrap();
-            thread::sleep(Duration::from_millis(1));
+        for _ in 0..50 {
+            peer.write_all(&[b'x'; 2000]).unwrap();
         }
+        gate.send(()).unwrap();
         let mut read = Vec::new();
         peer.read_to_end(&mut read).expect("the end, and no reset");
-        assert_same(&read, &pattern(100_000));
+        assert_same(&read, &pattern(reply));
     }
 }
 

@@ -5,16 +5,19 @@
 #[cfg(unix)]
 pub(crate) mod child;
 pub(crate) mod peer;
+pub(crate) mod transport;
 pub(crate) mod watch;
 
-use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use backport::{Adapter, Machine, Result, Running, TcpHandle, TcpServer};
+use backport::{Adapter, Machine, Result, Running};
 use crossbeam_channel::{bounded, Receiver, Sender};
 
 pub(crate) use peer::Peer;
+pub(crate) use transport::{
+    free, over_tcp, prepare, prepare_at, prepare_with, try_prepare, Address, Listening, Prepare, Settings,
+};
 pub(crate) use watch::{Echo, Watch};
 
 /// The one deadline: for what must happen, however loaded the computer is.
@@ -79,40 +82,59 @@ impl Gate {
     }
 }
 
-/// A machine that runs one TCP server. Dropping it stops it.
+/// A machine that runs one server. Dropping it stops it.
 pub(crate) struct Served {
-    pub(crate) server: TcpHandle,
+    pub(crate) server: Listening,
     running: Running,
 }
 
-/// Serves `factory`'s adapters on a free port of 127.0.0.1.
+/// Serves `factory`'s adapters at a free address of this run's transport.
 pub(crate) fn serve<A: Adapter>(factory: impl Fn() -> A + Send + Sync + 'static) -> Served {
-    let machine = Machine::new();
-    let server = machine.prepare_tcp_server("127.0.0.1:0", factory).unwrap();
-    Served { server, running: machine.start().unwrap() }
+    serve_at(transport::free(), factory, |settings| settings)
 }
 
 /// As `serve`, with the settings that `set` makes.
-pub(crate) fn serve_with<A: Adapter, F: Fn() -> A + Send + Sync + 'static>(
-    factory: F,
-    set: impl FnOnce(TcpServer<F>) -> TcpServer<F>,
+pub(crate) fn serve_with<A: Adapter>(
+    factory: impl Fn() -> A + Send + Sync + 'static,
+    set: impl FnOnce(Settings) -> Settings,
+) -> Served {
+    serve_at(transport::free(), factory, set)
+}
+
+/// As `serve`, but always over TCP: for what is TCP's own, such as a reset and a narrow window.
+pub(crate) fn serve_tcp<A: Adapter>(factory: impl Fn() -> A + Send + Sync + 'static) -> Served {
+    serve_at(transport::tcp(), factory, |settings| settings)
+}
+
+/// As `serve_with`, but always over TCP.
+pub(crate) fn serve_tcp_with<A: Adapter>(
+    factory: impl Fn() -> A + Send + Sync + 'static,
+    set: impl FnOnce(Settings) -> Settings,
+) -> Served {
+    serve_at(transport::tcp(), factory, set)
+}
+
+fn serve_at<A: Adapter>(
+    address: Address,
+    factory: impl Fn() -> A + Send + Sync + 'static,
+    set: impl FnOnce(Settings) -> Settings,
 ) -> Served {
     let machine = Machine::new();
-    let server = machine.prepare(set(TcpServer::new("127.0.0.1:0", factory))).unwrap();
+    let server = transport::prepare_at(&machine, address, factory, set(Settings::default())).unwrap();
     Served { server, running: machine.start().unwrap() }
 }
 
 impl Served {
-    pub(crate) fn new(server: TcpHandle, running: Running) -> Served {
-        Served { server, running }
+    pub(crate) fn new(server: impl Into<Listening>, running: Running) -> Served {
+        Served { server: server.into(), running }
     }
 
     pub(crate) fn machine(&self) -> &Machine {
         self.running.machine()
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.server.local_addr()
+    pub(crate) fn address(&self) -> Address {
+        self.server.address
     }
 
     pub(crate) fn connect(&self) -> Peer {

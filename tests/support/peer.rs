@@ -1,31 +1,123 @@
 //! The far end of a connection, as the tests play it.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::DEADLINE;
+use super::{Address, DEADLINE};
+
+/// The bytes of one transport. `shutdown` of the write side ends the output as the protocol wants it.
+pub(crate) trait Wire: fmt::Debug + Send + Sync {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    fn write(&self, data: &[u8]) -> io::Result<usize>;
+    fn shutdown(&self, how: Shutdown) -> io::Result<()>;
+    /// The socket below, for its options.
+    fn socket(&self) -> SockRef<'_>;
+}
+
+macro_rules! wire {
+    ($stream:ty) => {
+        impl Wire for $stream {
+            fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+                Read::read(&mut &*self, buffer)
+            }
+            fn write(&self, data: &[u8]) -> io::Result<usize> {
+                Write::write(&mut &*self, data)
+            }
+            fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+                <$stream>::shutdown(self, how)
+            }
+            fn socket(&self) -> SockRef<'_> {
+                SockRef::from(self)
+            }
+        }
+    };
+}
+
+wire!(TcpStream);
+#[cfg(unix)]
+wire!(std::os::unix::net::UnixStream);
+
+/// A stream as of std, over any transport.
+#[derive(Clone, Debug)]
+pub(crate) struct Stream(Arc<dyn Wire>);
+
+impl Stream {
+    /// The same stream. It never fails, and is fallible because the streams of std are.
+    pub(crate) fn try_clone(&self) -> io::Result<Stream> {
+        Ok(self.clone())
+    }
+
+    /// The socket below, for its options.
+    pub(crate) fn socket(&self) -> SockRef<'_> {
+        self.0.socket()
+    }
+
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.0.shutdown(how)
+    }
+
+    pub(crate) fn set_read_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+        self.0.socket().set_read_timeout(limit)
+    }
+
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.0.socket().set_nonblocking(nonblocking)
+    }
+}
+
+impl Read for &Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for &Stream {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// A connection to a server; every call on it fails after the deadline rather than hang.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
+    server: Address,
 }
 
 impl Peer {
     #[track_caller]
-    pub(crate) fn connect(address: SocketAddr) -> Peer {
+    pub(crate) fn connect(address: impl Into<Address>) -> Peer {
         Peer::try_connect(address).unwrap()
     }
 
-    pub(crate) fn try_connect(address: SocketAddr) -> io::Result<Peer> {
-        Peer::new(TcpStream::connect_timeout(&address, DEADLINE)?)
+    pub(crate) fn try_connect(address: impl Into<Address>) -> io::Result<Peer> {
+        match address.into() {
+            Address::Tcp(address) => Peer::new(TcpStream::connect_timeout(&address, DEADLINE)?),
+            #[cfg(unix)]
+            Address::Unix(path) => {
+                let stream = std::os::unix::net::UnixStream::connect(path)?;
+                Peer::over(Arc::new(stream), Address::Unix(path))
+            }
+        }
     }
 
-    /// With a receive buffer so small that a server's writes soon find no room.
-    pub(crate) fn connect_narrow(address: SocketAddr) -> Peer {
+    /// With a receive buffer so small that a server's writes soon find no room. A Unix socket has none: there
+    /// the server's own send buffer is all the room.
+    pub(crate) fn connect_narrow(address: impl Into<Address>) -> Peer {
+        let address = match address.into() {
+            Address::Tcp(address) => address,
+            #[cfg(unix)]
+            address => return Peer::connect(address),
+        };
         let domain = socket2::Domain::for_address(address);
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
@@ -34,14 +126,29 @@ impl Peer {
     }
 
     pub(crate) fn new(stream: TcpStream) -> io::Result<Peer> {
-        stream.set_read_timeout(Some(DEADLINE))?;
-        stream.set_write_timeout(Some(DEADLINE))?;
         stream.set_nodelay(true)?;
-        Ok(Peer { stream })
+        let server = stream.peer_addr()?;
+        Peer::over(Arc::new(stream), server.into())
     }
 
+    fn over(wire: Arc<dyn Wire>, server: Address) -> io::Result<Peer> {
+        wire.socket().set_read_timeout(Some(DEADLINE))?;
+        wire.socket().set_write_timeout(Some(DEADLINE))?;
+        Ok(Peer { stream: Stream(wire), server })
+    }
+
+    /// The address of this end. Only TCP has one.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.stream.local_addr().unwrap()
+        self.stream.0.socket().local_addr().unwrap().as_socket().expect("it is a TCP peer")
+    }
+
+    /// How the server shows this peer, or the beginning of that.
+    pub(crate) fn shown(&self) -> String {
+        match self.server {
+            Address::Tcp(_) => self.address().to_string(),
+            #[cfg(unix)]
+            Address::Unix(path) => format!("unix {}", path.display()),
+        }
     }
 
     #[track_caller]
@@ -110,9 +217,10 @@ impl Peer {
         }
     }
 
-    /// Ends the connection with RST.
+    /// Ends the connection with RST. A Unix socket has none. Its close is a reset for the server if this end has
+    /// unread data, and else an end of input.
     pub(crate) fn reset(self) {
-        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        self.stream.0.socket().set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     #[track_caller]

@@ -258,3 +258,31 @@ impl Drop for StartLock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_excludes_others_until_it_drops_and_a_lock_on_a_removed_file_is_none() {
+        let path = std::env::temp_dir().join(format!("backport-lock-{}", std::process::id()));
+        let named = path.with_extension("lock");
+        let lock = StartLock::take(&path).unwrap();
+        assert!(lock.has_its_name().unwrap());
+        let refused = StartLock::take(&path).err().expect("it is locked");
+        assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+        assert!(refused.to_string().contains(&*named.to_string_lossy()), "{refused}");
+        drop(lock);
+        assert!(!named.exists());
+
+        let lost = StartLock::take(&path).unwrap();
+        fs::remove_file(&named).unwrap();
+        assert!(!lost.has_its_name().unwrap());
+        let next = StartLock::take(&path).unwrap();
+        assert!(!lost.has_its_name().unwrap(), "another file has the name");
+        drop(lost);
+        assert!(next.has_its_name().unwrap(), "the file of the other stays");
+        drop(next);
+        assert!(!named.exists());
+    }
+}

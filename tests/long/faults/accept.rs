@@ -71,7 +71,7 @@ fn a_connection_that_dies_right_after_its_accept_is_not_taken_for_a_bad_listener
     let setup = Setup::new().set("LISTEN", "0.0.0.0:0");
     let Some(setup) = setup.injecting("getsockname:error=EINVAL:when=2..3") else { return };
     let host = setup.start();
-    let address = (std::net::Ipv4Addr::LOCALHOST, host.address().port()).into();
+    let address = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, host.address().port()));
     Peer::connect(address).assert_echo(b"the first");
     for _ in 0..2 {
         Peer::connect(address).wait_for_end();

@@ -132,7 +132,7 @@ fn half_closed_peers_get_their_whole_replies() {
 fn bytes_out_of_band_are_left_out_and_nothing_spins() {
     let host = Setup::new().start();
     let peer = host.connect();
-    let socket = socket2::SockRef::from(&peer.stream);
+    let socket = peer.stream.socket();
     for round in 0..5 {
         peer.assert_echo(b"in band");
         assert_eq!(socket.send_out_of_band(b"!").unwrap(), 1);

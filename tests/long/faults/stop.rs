@@ -162,7 +162,7 @@ fn a_server_stopped_and_another_prepared_from_a_callback() {
     let running = machine.start().unwrap();
     let peer = Peer::connect(server.local_addr());
     peer.send(b"replace yourself");
-    let next_one = Peer::connect(peer.read_line().parse().unwrap());
+    let next_one = Peer::connect(peer.read_line().parse::<std::net::SocketAddr>().unwrap());
     assert_eq!(peer.read_to_end(), b"");
     next_one.assert_echo(b"the next one");
     eventually("the first has left", || machine.servers().len() == 1);

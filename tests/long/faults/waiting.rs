@@ -3,8 +3,6 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
-
 use crate::host::{each, Host, Setup};
 use crate::support::{assert_same, eventually, pattern, Peer};
 
@@ -13,11 +11,11 @@ const LULL: Duration = Duration::from_millis(250);
 
 /// Waits until nothing has come for a while: the server's write has found no room for so long.
 fn wait_until_it_stalls(peer: &Peer) {
-    let mut there = vec![0; 1 << 20];
+    let mut there = vec![std::mem::MaybeUninit::uninit(); 1 << 20];
     let mut before = 0;
     eventually("it stalls", || {
         thread::sleep(LULL);
-        let now = peer.stream.peek(&mut there).unwrap();
+        let now = peer.stream.socket().peek(&mut there).unwrap();
         std::mem::replace(&mut before, now) == now
     });
 }
@@ -28,7 +26,7 @@ fn assert_serves_slow_readers(host: &Host) {
     const MUCH: usize = 4_000_000;
     let peers = host.connect_many(2);
     // Set, it grows no more: the writes block each time.
-    let narrow = |peer: &Peer| SockRef::from(&peer.stream).set_recv_buffer_size(256 * 1024).unwrap();
+    let narrow = |peer: &Peer| peer.stream.socket().set_recv_buffer_size(256 * 1024).unwrap();
     peers.iter().for_each(narrow);
     let expected = pattern(MUCH);
     for _ in 0..3 {

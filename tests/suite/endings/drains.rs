@@ -1,11 +1,12 @@
 //! `drain`: the listeners close, and the clients go on until they end by themselves or the limit comes (P23).
 
-use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use backport::{Adapter, Client, Closing, Machine, Result, ServerHandle};
 
-use crate::support::{eventually, in_time, next, serve, Echo, Peer, Served, Watch};
+use crate::support::{
+    eventually, in_time, next, prepare, serve, try_prepare, Echo, Peer, Served, Settings, Watch,
+};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -34,10 +35,7 @@ fn scene() -> (Served, Watch, Peer) {
 #[track_caller]
 fn assert_refused(served: &Served) {
     let address = served.address();
-    eventually(
-        "new clients are refused",
-        || matches!(Peer::try_connect(address), Err(error) if error.kind() == ErrorKind::ConnectionRefused),
-    );
+    eventually("new clients are refused", || address.refuses());
 }
 
 type Drain = fn(&Machine, &ServerHandle, Duration);
@@ -122,17 +120,16 @@ fn a_drain_of_a_machine_without_clients_or_servers_ends_it() {
 #[test]
 fn a_drain_of_one_server_leaves_the_other_alone() {
     let (served, watch, peer) = scene();
-    let other = served.machine().prepare_tcp_server("127.0.0.1:0", || Echo).unwrap();
+    let other = prepare(served.machine(), || Echo);
     served.server.drain(LONG);
     assert_refused(&served);
     peer.assert_echo(b"goes on");
-    Peer::connect(other.local_addr()).assert_echo(b"as before");
+    other.connect().assert_echo(b"as before");
     drop(peer);
     assert_eq!(next(&watch.closed), "ByPeer");
     eventually("it has left", || served.machine().servers().len() == 1);
-    Peer::connect(other.local_addr()).assert_echo(b"as before");
-    let more = served.machine().prepare_tcp_server("127.0.0.1:0", || Echo);
-    more.expect("the machine does not drain");
+    other.connect().assert_echo(b"as before");
+    prepare(served.machine(), || Echo);
     served.stop().unwrap();
 }
 
@@ -140,7 +137,7 @@ fn a_drain_of_one_server_leaves_the_other_alone() {
 fn a_machine_that_drains_prepares_no_server() {
     let (served, _watch, peer) = scene();
     served.machine().drain(LONG);
-    eventually("it refuses", || served.machine().prepare_tcp_server("127.0.0.1:0", || Echo).is_err());
+    eventually("it refuses", || try_prepare(served.machine(), || Echo, Settings::default()).is_err());
     drop(peer);
     served.join().unwrap();
 }

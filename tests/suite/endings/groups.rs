@@ -5,7 +5,7 @@ use std::thread;
 use backport::framing::Lines;
 use backport::{Adapter, Client, Closing, Group, Machine, Result};
 
-use crate::support::{eventually, serve, Peer};
+use crate::support::{eventually, prepare, serve, Peer};
 
 /// Joins in `opening`, and leaves or speaks as its lines say.
 struct Member(Group);
@@ -38,11 +38,11 @@ fn a_broadcast_reaches_the_members_of_two_servers_and_nobody_else() {
         .map(|_| {
             let group = group.clone();
             let factory = move || Member(group.clone()).framed(Lines::default());
-            machine.prepare_tcp_server("127.0.0.1:0", factory).unwrap()
+            prepare(&machine, factory)
         })
         .collect();
     let running = machine.start().unwrap();
-    let peers: Vec<_> = (0..6).map(|i| Peer::connect(servers[i % 2].local_addr())).collect();
+    let peers: Vec<_> = (0..6).map(|i| servers[i % 2].connect()).collect();
     peers.iter().for_each(|peer| assert_eq!(peer.read_line(), "in"));
     assert_eq!(group.len(), 6);
     peers[0].send("hello\n");

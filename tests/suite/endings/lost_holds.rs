@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use backport::framing::Lines;
-use backport::{Adapter, Client, Hold, Result, TcpServer};
+use backport::{Adapter, Client, Hold, Result};
 use crossbeam_channel::{unbounded, Receiver, Sender};
 
 use super::holds::serve_holders;
@@ -42,7 +42,7 @@ fn scene() -> Scene {
     let (watch, (sender, holds)) = (Watch::new(), unbounded());
     let watched = watch.clone();
     let factory = move || watched.around(Told(sender.clone())).framed(Lines::default());
-    let served = serve_with(factory, |server: TcpServer<_>| {
+    let served = serve_with(factory, |server| {
         server.idle_timeout(Duration::from_millis(700)).write_timeout(Duration::from_millis(700))
     });
     let peer = served.connect();
@@ -102,6 +102,7 @@ fn a_reset_by_the_peer_ends_a_held_conversation() {
     let peer = served.connect();
     peer.send("wait\n");
     let hold = next(&holds);
+    hold.0.write("unread").unwrap();
     peer.reset();
     assert_eq!(next(&watch.closed), "Lost");
     watch.assert_settled(&served);
@@ -116,6 +117,7 @@ fn a_reset_by_a_peer_that_has_half_closed_ends_a_held_conversation() {
     peer.send("wait\n");
     peer.half_close();
     let hold = next(&holds);
+    hold.0.write("unread").unwrap();
     thread::sleep(Duration::from_millis(100));
     peer.reset();
     assert_eq!(next(&watch.closed), "Lost");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use backport::{Adapter, Client, Closing, Error, Machine, Result};
 use crossbeam_channel::{unbounded, Sender};
 
-use crate::support::{eventually, gate, in_time, next, serve, Echo, Gate, Peer, Watch, DEADLINE};
+use crate::support::{eventually, gate, in_time, next, prepare, serve, Echo, Gate, Watch, DEADLINE};
 
 /// Says goodbye with more than one packet.
 struct Goodbye;
@@ -122,13 +122,10 @@ fn a_stop_of_one_server_cuts_its_clients_at_the_drain_timeout_and_the_machine_li
     served.machine().set_drain_timeout(Duration::from_millis(300));
     let (watch, (keeper, gate)) = (Watch::new(), gate());
     let (watched, (sender, begun)) = (watch.clone(), unbounded());
-    let stuck = served
-        .machine()
-        .prepare_tcp_server("127.0.0.1:0", move || watched.around(Stuck(sender.clone(), gate.clone())))
-        .unwrap();
-    let flood = served.machine().prepare_tcp_server("127.0.0.1:0", || Flood).unwrap();
+    let stuck = prepare(served.machine(), move || watched.around(Stuck(sender.clone(), gate.clone())));
+    let flood = prepare(served.machine(), || Flood);
     let bystander = served.connect();
-    let (peer, stalled) = (Peer::connect(stuck.local_addr()), Peer::connect(flood.local_addr()));
+    let (peer, stalled) = (stuck.connect(), flood.connect());
     peer.send("x");
     let client = next(&begun);
     eventually("it is written to", || flood.stats().bytes_out > 0);
@@ -158,7 +155,7 @@ fn only_the_stuck_client_of_five_hundred_is_named() {
     peers[250].send("x");
     let client = next(&begun);
     let leaving = thread::spawn(move || {
-        let stuck = peers[250].address();
+        let stuck = peers[250].shown();
         peers.iter().enumerate().filter(|(i, _)| *i != 250).for_each(|(_, peer)| peer.wait_for_end());
         (stuck, peers)
     });

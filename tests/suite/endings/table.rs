@@ -16,7 +16,7 @@ fn an_answer_that_is_computed_at_a_stop_arrives_whole_over_tcp() {
             let case = format!("{} / {way:?} / tcp", variant.name);
             check(&case, &variant, way, |context, way| {
                 let (make, here) = (variant.make, Arc::clone(&context.stop_here));
-                Scene::tcp(move || make(context.clone()), way, &here)
+                Scene::socket(move || make(context.clone()), way, &here)
             });
         }
     }

@@ -1,4 +1,4 @@
-//! The ways to stop, and the peers that see the stop, over TCP and over memory.
+//! The ways to stop, and the peers that see the stop, over sockets and over memory.
 
 use std::io::{Read, Write};
 use std::sync::{Arc, OnceLock};
@@ -6,12 +6,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use backport::testing::{Setup, TestClient};
-use backport::{
-    Adapter, Client, Control, Machine, Result, Running, Server, ServerHandle, TcpHandle, TcpServer,
-};
+use backport::{Adapter, Client, Control, Machine, Result, Running, Server, ServerHandle};
 use crossbeam_channel::{bounded, Sender};
 
-use crate::support::{eventually, in_time, next, Peer, DEADLINE};
+use crate::support::{
+    eventually, free, in_time, next, prepare_with, Listening, Peer, Prepare, Settings, DEADLINE,
+};
 
 /// A function that a callback calls to stop its own machine or server.
 pub(super) type StopHere = Arc<OnceLock<Box<dyn Fn(&Client) + Send + Sync>>>;
@@ -51,7 +51,7 @@ impl Way {
 /// A limit for a drain that has passed at once.
 const TINY: Duration = Duration::from_millis(1);
 
-/// A TCP server that gives its control to the test.
+/// A server that gives its control to the test.
 struct Controlled<S>(S, Sender<Control>);
 
 impl<S: Server> Server for Controlled<S> {
@@ -63,16 +63,24 @@ impl<S: Server> Server for Controlled<S> {
     }
 }
 
+struct WithControl<'a>(&'a Machine, Sender<Control>);
+
+impl Prepare for WithControl<'_> {
+    fn prepare<S: Server>(self, server: S) -> std::io::Result<S::Handle> {
+        self.0.prepare(Controlled(server, self.1))
+    }
+}
+
 /// A server with one peer.
 pub(super) enum Scene {
-    Tcp(Box<Tcp>),
+    Socket(Box<OverSocket>),
     Memory(TestClient),
 }
 
-pub(super) struct Tcp {
+pub(super) struct OverSocket {
     peer: Peer,
     machine: Machine,
-    server: TcpHandle,
+    server: Listening,
     control: Control,
     /// `None` while another thread drops it.
     running: Option<Running>,
@@ -80,21 +88,21 @@ pub(super) struct Tcp {
 }
 
 impl Scene {
-    /// Serves one peer over TCP. `here` gets the stop that a callback makes.
-    pub(super) fn tcp<A: Adapter>(
+    /// Serves one peer over a socket. `here` gets the stop that a callback makes.
+    pub(super) fn socket<A: Adapter>(
         factory: impl Fn() -> A + Send + Sync + 'static,
         way: Way,
         here: &StopHere,
     ) -> Scene {
         let machine = Machine::new();
         let (sender, control) = bounded(1);
-        let server = TcpServer::new("127.0.0.1:0", factory).max_backlog(8_000_000);
-        let server = machine.prepare(Controlled(server, sender)).unwrap();
+        let settings = Settings::default().max_backlog(8_000_000);
+        let server = prepare_with(free(), factory, settings, WithControl(&machine, sender)).unwrap();
         let own = machine.clone();
         set(here, way, move |_| own.stop());
         let running = Some(machine.start().unwrap());
-        let (peer, control) = (Peer::connect(server.local_addr()), next(&control));
-        Scene::Tcp(Box::new(Tcp { peer, machine, server, control, running, dropped: None }))
+        let (peer, control) = (server.connect(), next(&control));
+        Scene::Socket(Box::new(OverSocket { peer, machine, server, control, running, dropped: None }))
     }
 
     /// Serves one peer over memory.
@@ -105,14 +113,14 @@ impl Scene {
 
     pub(super) fn send(&mut self, data: &[u8]) {
         match self {
-            Scene::Tcp(tcp) => tcp.peer.send(data),
+            Scene::Socket(open) => open.peer.send(data),
             Scene::Memory(client) => client.write_all(data).unwrap(),
         }
     }
 
     pub(super) fn half_close(&self) {
         match self {
-            Scene::Tcp(tcp) => tcp.peer.half_close(),
+            Scene::Socket(open) => open.peer.half_close(),
             Scene::Memory(client) => client.close_write(),
         }
     }
@@ -120,18 +128,18 @@ impl Scene {
     /// Stops in this way from outside. It returns before the stop has reached the client.
     pub(super) fn stop(&mut self, way: Way) {
         let server = match self {
-            Scene::Tcp(tcp) => {
+            Scene::Socket(open) => {
                 match way {
-                    Way::Machine => tcp.machine.stop(),
-                    Way::DrainMachine => tcp.machine.drain(TINY),
-                    Way::Control => tcp.control.stop(),
+                    Way::Machine => open.machine.stop(),
+                    Way::DrainMachine => open.machine.drain(TINY),
+                    Way::Control => open.control.stop(),
                     Way::DropRunning => {
-                        let running = tcp.running.take();
-                        tcp.dropped = Some(thread::spawn(move || drop(running)));
+                        let running = open.running.take();
+                        open.dropped = Some(thread::spawn(move || drop(running)));
                     }
                     _ => {}
                 }
-                ServerHandle::clone(&tcp.server)
+                ServerHandle::clone(&open.server)
             }
             Scene::Memory(client) => client.server().clone(),
         };
@@ -146,8 +154,8 @@ impl Scene {
     #[track_caller]
     pub(super) fn finish(self) -> (Vec<u8>, Result) {
         match self {
-            Scene::Tcp(tcp) => {
-                let Tcp { peer, running, dropped, .. } = *tcp;
+            Scene::Socket(open) => {
+                let OverSocket { peer, running, dropped, .. } = *open;
                 let said = peer.read_to_end();
                 drop(peer);
                 let ended = in_time("the machine ends", move || {
