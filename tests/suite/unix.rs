@@ -510,9 +510,7 @@ fn a_close_with_unread_input_is_a_clean_end_for_the_peer() {
         machine.prepare_unix_server(dir.path(), factory).unwrap();
         let _running = machine.start().unwrap();
         let mut peer = connect(&dir.path());
-        for _ in 0..50 {
-            peer.write_all(&[b'x'; 2000]).unwrap();
-        }
+        peer.write_all(&[b'x'; 100_000]).unwrap();
         gate.send(()).unwrap();
         let mut read = Vec::new();
         peer.read_to_end(&mut read).expect("the end, and no reset");
@@ -527,7 +525,7 @@ fn a_peer_that_reads_slowly_gets_everything_after_a_close() {
     let (_running, watch) = watched(&dir, |server| server);
     let mut peer = connect(&dir.path());
     let client = next(&watch.opened);
-    client.post(pattern(450_000)).unwrap();
+    client.post(pattern(350_000)).unwrap();
     client.close();
     let mut read = Vec::new();
     let mut part = [0; 1000];
@@ -537,9 +535,9 @@ fn a_peer_that_reads_slowly_gets_everything_after_a_close() {
             Ok(count) => read.extend_from_slice(&part[..count]),
             Err(error) => panic!("{error} after {} bytes", read.len()),
         }
-        thread::sleep(Duration::from_millis(8));
+        thread::sleep(Duration::from_millis(12));
     }
-    assert_same(&read, &pattern(450_000));
+    assert_same(&read, &pattern(350_000));
     assert_eq!(next(&watch.closed), "ByServer");
 }
 
