@@ -213,9 +213,7 @@ pub(crate) fn prepare_with<A: Adapter>(
     with: impl Prepare,
 ) -> std::io::Result<Listening> {
     match address {
-        Address::Tcp(address) => {
-            Ok(with.prepare(set!(TcpServer::new(address, factory), settings))?.into())
-        }
+        Address::Tcp(address) => Ok(with.prepare(set!(TcpServer::new(address, factory), settings))?.into()),
         #[cfg(unix)]
         Address::Unix(path) => {
             let server = with.prepare(set!(backport::UnixServer::new(path, factory), settings))?;

@@ -29,7 +29,6 @@ use crate::server::session::Sessions;
 use crate::server::settings::{client_setters, tcp_setters, ClientSettings};
 #[cfg(feature = "tls")]
 use crate::server::tls::ClientTls;
-#[cfg(feature = "tls")]
 use crate::server::upgrade::Upgrade;
 use crate::server::Server;
 use crate::transport::socket::SocketTransport;
@@ -113,8 +112,8 @@ pub struct TcpClient<F> {
     options: TcpOptions,
     reconnect: Option<(Duration, Duration)>,
     connect_timeout: Duration,
-    #[cfg(feature = "tls")]
-    tls: Option<(Arc<rustls::ClientConfig>, String)>,
+    /// The upgrade of each connection, which encrypts it.
+    tls: Option<io::Result<Arc<dyn Upgrade>>>,
     lookup: Lookup,
 }
 
@@ -132,7 +131,6 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> TcpClient<F> {
             options: TcpOptions::default(),
             reconnect: Some(RECONNECT),
             connect_timeout: CONNECT_TIMEOUT,
-            #[cfg(feature = "tls")]
             tls: None,
             lookup: system_lookup,
         }
@@ -167,15 +165,8 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> TcpClient<F> {
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) if `name` is neither a domain name nor an IP address.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: Arc<rustls::ClientConfig>, name: impl Into<String>) -> Self {
-        self.tls = Some((config, name.into()));
+        self.tls = Some(ClientTls::new(config, name.into()).map(|tls| Arc::new(tls) as Arc<dyn Upgrade>));
         self
-    }
-
-    /// Returns the upgrades of each connection.
-    #[cfg(feature = "tls")]
-    fn steps(tls: Option<(Arc<rustls::ClientConfig>, String)>) -> io::Result<Vec<Arc<dyn Upgrade>>> {
-        let upgrade = |(config, name)| Ok(Arc::new(ClientTls::new(config, name)?) as Arc<dyn Upgrade>);
-        tls.into_iter().map(upgrade).collect()
     }
 
     client_setters!(clients);
@@ -188,10 +179,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Server for TcpClient<F> {
     fn prepare(self, control: Control) -> io::Result<ClientHandle> {
         check(&self.address)?;
         self.clients.check()?;
-        #[cfg(feature = "tls")]
-        let steps = Self::steps(self.tls)?;
-        #[cfg(not(feature = "tls"))]
-        let steps = Vec::new();
+        let steps = self.tls.transpose()?.into_iter().collect();
         control.set_name(format!("tcp client {}", self.address));
         let server = control.state();
         self.clients.limits.set_stall_timeout(self.options.stall_timeout());
@@ -338,7 +326,7 @@ mod tests {
             receiving(|_, _| Ok(()))
         };
         let mut client = TcpClient::new(listener.local_addr().unwrap().to_string(), factory);
-        client.tls = Some(Arc::new(Handshake(sender, ends)));
+        client.tls = Some(Ok(Arc::new(Handshake(sender, ends))));
         let machine = Machine::new();
         let handle = machine.prepare(client).unwrap();
         let running = machine.start().unwrap();
