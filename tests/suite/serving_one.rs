@@ -7,7 +7,7 @@ use std::time::Duration;
 use backport::{receiving, Adapter, Client, Closing, Machine, Remote, Result};
 use crossbeam_channel::{unbounded, Sender};
 
-use crate::support::{eventually, in_time, next, serve, Echo, Peer, Served, Watch};
+use crate::support::{eventually, in_time, next, serve, serve_tcp, Echo, Peer, Served, Watch};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -91,8 +91,8 @@ impl Adapter for Say {
 
 /// Serves `Dial`, which dials an echo.
 fn dialling() -> (Served, Served) {
-    let echo = serve(|| Echo);
-    let (machine, server) = (Machine::new(), echo.address());
+    let echo = serve_tcp(|| Echo);
+    let (machine, server) = (Machine::new(), echo.address().tcp());
     let own = machine.clone();
     let handle =
         machine.prepare_tcp_server("127.0.0.1:0", move || Dial { machine: own.clone(), server }).unwrap();

@@ -11,12 +11,13 @@ pub(crate) mod watch;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use backport::{Adapter, Machine, Result, Running};
+use backport::{Adapter, Machine, Result, Running, TcpHandle, TcpServer};
 use crossbeam_channel::{bounded, Receiver, Sender};
 
 pub(crate) use peer::Peer;
 pub(crate) use transport::{
-    free, over_tcp, prepare, prepare_at, prepare_with, try_prepare, Address, Listening, Prepare, Settings,
+    free, over_tcp, prepare, prepare_at, prepare_with, try_prepare, Address, Listening, Listens, Prepare,
+    Settings,
 };
 pub(crate) use watch::{Echo, Watch};
 
@@ -83,14 +84,17 @@ impl Gate {
 }
 
 /// A machine that runs one server. Dropping it stops it.
-pub(crate) struct Served {
-    pub(crate) server: Listening,
+pub(crate) struct Served<H = Listening> {
+    pub(crate) server: H,
     running: Running,
 }
 
+/// A machine that runs one TCP server, with the handle that only such a server has.
+pub(crate) type ServedTcp = Served<TcpHandle>;
+
 /// Serves `factory`'s adapters at a free address of this run's transport.
 pub(crate) fn serve<A: Adapter>(factory: impl Fn() -> A + Send + Sync + 'static) -> Served {
-    serve_at(transport::free(), factory, |settings| settings)
+    serve_at(transport::free(), factory, Settings::default())
 }
 
 /// As `serve`, with the settings that `set` makes.
@@ -98,29 +102,31 @@ pub(crate) fn serve_with<A: Adapter>(
     factory: impl Fn() -> A + Send + Sync + 'static,
     set: impl FnOnce(Settings) -> Settings,
 ) -> Served {
-    serve_at(transport::free(), factory, set)
+    serve_at(transport::free(), factory, set(Settings::default()))
 }
 
 /// As `serve`, but always over TCP: for what is TCP's own, such as a reset and a narrow window.
 pub(crate) fn serve_tcp<A: Adapter>(factory: impl Fn() -> A + Send + Sync + 'static) -> Served {
-    serve_at(transport::tcp(), factory, |settings| settings)
+    serve_at(transport::tcp(), factory, Settings::default())
 }
 
-/// As `serve_with`, but always over TCP.
-pub(crate) fn serve_tcp_with<A: Adapter>(
-    factory: impl Fn() -> A + Send + Sync + 'static,
-    set: impl FnOnce(Settings) -> Settings,
-) -> Served {
-    serve_at(transport::tcp(), factory, set)
+/// As `serve_tcp`, with any settings that such a server has.
+pub(crate) fn serve_tcp_with<A: Adapter, F: Fn() -> A + Send + Sync + 'static>(
+    factory: F,
+    set: impl FnOnce(TcpServer<F>) -> TcpServer<F>,
+) -> ServedTcp {
+    let machine = Machine::new();
+    let server = machine.prepare(set(TcpServer::new("127.0.0.1:0", factory))).unwrap();
+    Served { server, running: machine.start().unwrap() }
 }
 
 fn serve_at<A: Adapter>(
     address: Address,
     factory: impl Fn() -> A + Send + Sync + 'static,
-    set: impl FnOnce(Settings) -> Settings,
+    settings: Settings,
 ) -> Served {
     let machine = Machine::new();
-    let server = transport::prepare_at(&machine, address, factory, set(Settings::default())).unwrap();
+    let server = transport::prepare_at(&machine, address, factory, settings).unwrap();
     Served { server, running: machine.start().unwrap() }
 }
 
@@ -128,13 +134,15 @@ impl Served {
     pub(crate) fn new(server: impl Into<Listening>, running: Running) -> Served {
         Served { server: server.into(), running }
     }
+}
 
+impl<H: Listens> Served<H> {
     pub(crate) fn machine(&self) -> &Machine {
         self.running.machine()
     }
 
-    pub(crate) fn address(&self) -> Address {
-        self.server.address
+    pub(crate) fn address(&self) -> H::Address {
+        self.server.address()
     }
 
     pub(crate) fn connect(&self) -> Peer {

@@ -57,6 +57,11 @@ impl Stream {
         self.0.socket()
     }
 
+    /// The address of the far end. Only TCP has one.
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.socket().peer_addr()?.as_socket().expect("it is a TCP stream"))
+    }
+
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.0.shutdown(how)
     }

@@ -63,6 +63,16 @@ impl fmt::Display for Address {
 }
 
 impl Address {
+    /// The address of a server that `serve_tcp` has made.
+    #[track_caller]
+    pub(crate) fn tcp(self) -> SocketAddr {
+        match self {
+            Address::Tcp(address) => address,
+            #[cfg(unix)]
+            Address::Unix(path) => panic!("{} is no address of TCP", path.display()),
+        }
+    }
+
     /// Asserts that nobody listens there, and that somebody else may.
     #[track_caller]
     pub(crate) fn assert_free(self) {
@@ -92,6 +102,28 @@ pub(crate) struct Listening {
 impl Listening {
     pub(crate) fn connect(&self) -> Peer {
         Peer::connect(self.address)
+    }
+}
+
+/// The handle of a server that listens.
+pub(crate) trait Listens: Deref<Target = ServerHandle> + Send + 'static {
+    type Address: Into<Address>;
+    fn address(&self) -> Self::Address;
+}
+
+impl Listens for Listening {
+    type Address = Address;
+
+    fn address(&self) -> Address {
+        self.address
+    }
+}
+
+impl Listens for TcpHandle {
+    type Address = SocketAddr;
+
+    fn address(&self) -> SocketAddr {
+        self.local_addr()
     }
 }
 

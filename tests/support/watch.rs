@@ -6,7 +6,7 @@ use std::sync::Arc;
 use backport::{Adapter, Client, Closing, Input, Result};
 use crossbeam_channel::{unbounded, Receiver, Sender};
 
-use super::{eventually, Served};
+use super::{eventually, Listens, Served};
 
 /// Sends back what it gets.
 pub(crate) struct Echo;
@@ -55,7 +55,7 @@ impl Watch {
 
     /// Asserts the invariants: one `closing` for each `opening`, nobody left.
     #[track_caller]
-    pub(crate) fn assert_settled(&self, served: &Served) {
+    pub(crate) fn assert_settled<H: Listens>(&self, served: &Served<H>) {
         served.wait_until_empty();
         self.assert_balanced();
     }

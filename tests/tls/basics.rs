@@ -9,7 +9,9 @@ use backport::{receiving, Client, Machine, TcpServer};
 use crossbeam_channel::unbounded;
 use rustls::version::{TLS12, TLS13};
 
-use crate::support::{assert_same, eventually, next, pattern, serve_with, Echo, Served, Watch};
+use crate::support::{
+    assert_same, eventually, next, pattern, serve_tcp_with as serve_with, Echo, ServedTcp as Served, Watch,
+};
 use crate::tls_peer::{identity, tcp, Identity, TlsPeer};
 
 fn echo() -> Served {
