@@ -130,6 +130,9 @@ fn a_stopped_machine_serves_no_connection_and_closes_it() {
 struct Told(Sender<&'static str>);
 
 impl Adapter for Told {
+    fn opening(&mut self, _: &Client) -> Result {
+        Ok(self.0.send("opened")?)
+    }
     fn closing(&mut self, client: &Client, reason: &Closing) {
         self.0.send(crate::support::watch::reason(reason)).unwrap();
         drop(client.write("goodbye"));
@@ -149,6 +152,8 @@ fn a_stop_ends_a_connection_like_that_of_any_client() {
         .collect();
     let handle = machine.servers().remove(0);
     let running = machine.start().unwrap();
+    // A client that is asked to end before its opening has no closing either.
+    peers.iter().for_each(|_| assert_eq!(next(&told), "opened"));
     handle.stop();
     assert_eq!(next(&told), "Stopping");
     assert_eq!(peers[0].read_to_end(), b"goodbye");

@@ -209,9 +209,8 @@ fn interleave(addresses: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
 
 #[cfg(all(test, not(shuttle)))]
 mod tests {
+    #[cfg(unix)]
     use std::net::TcpListener;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::thread;
 
     use socket2::{Domain, Socket, Type};
 
@@ -318,10 +317,10 @@ mod tests {
         assert_eq!(error.to_string(), "no attempt within 0ns (connect_timeout)");
 
         let race = Race::new(vec![hole]).unwrap();
-        let (waker, stopping) = (race.waker(), Arc::new(AtomicBool::new(false)));
-        let seen = Arc::clone(&stopping);
-        let thread = thread::spawn(move || race.run(Deadline::after(LONG), || seen.load(Ordering::SeqCst)));
-        stopping.store(true, Ordering::SeqCst);
+        let (waker, (keeper, stopping)) = (race.waker(), crossbeam_channel::bounded::<()>(0));
+        let is_stopping = move || stopping.try_recv().is_err_and(|error| error.is_disconnected());
+        let thread = std::thread::spawn(move || race.run(Deadline::after(LONG), is_stopping));
+        drop(keeper);
         let start = Instant::now();
         waker.wake().unwrap();
         assert!(thread.join().unwrap().unwrap().is_none());
