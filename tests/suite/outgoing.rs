@@ -160,7 +160,9 @@ fn neither_a_server_that_refuses_nor_one_that_closes_at_once_is_hammered() {
         thread::sleep(Duration::from_millis(1));
     }
     let (refusals, closes) = (refused.client.stats().accept_errors, closed.client.stats().accepted);
-    assert!((2..=MOST).contains(&refusals), "{refusals} attempts in {TIME:?}");
+    // Windows itself tries again for two seconds.
+    let least = if cfg!(windows) { 0 } else { 2 };
+    assert!((least..=MOST).contains(&refusals), "{refusals} attempts in {TIME:?}");
     assert!((2..=MOST).contains(&closes), "{closes} connections in {TIME:?}");
     refused.stop().unwrap();
     closed.stop().unwrap();
