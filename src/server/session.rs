@@ -216,7 +216,11 @@ fn upgrade<A, F, S>(sessions: &Sessions<F, S>, client: Client, transport: Arc<dy
             client.shared().end_handshake(error);
             never_opened(client, Ok(Ok(())))
         }
-        Ok(Err(_)) => never_opened(client, Ok(Ok(()))),
+        Ok(Err(error)) => {
+            // A hold delays a stop, but it does not keep a connection that is of no use.
+            client.end(Closing::Lost(error));
+            never_opened(client, Ok(Ok(())))
+        }
         Err(message) => never_opened(client, Err(message)),
     }
 }

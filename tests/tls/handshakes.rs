@@ -11,7 +11,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, Error, ServerConfig};
 
 use crate::support::{
-    assert_same, eventually, nothing, pattern, serve_with, Echo, Peer, Served, Watch, DEADLINE,
+    assert_same, eventually, in_time, nothing, pattern, serve_with, Echo, Peer, Served, Watch, DEADLINE,
 };
 use crate::tls_peer::{client, client_hello, identity, take, tcp, Identity, TlsPeer};
 
@@ -350,6 +350,25 @@ fn data_in_the_same_segment_as_the_end_of_the_handshake_is_received() {
         assert_same(&answer, &pattern(count));
         writer.join().unwrap();
     }
+}
+
+/// P21: an error ends the connection in spite of a hold, also after a stop that waits for the hold.
+#[test]
+fn a_hold_does_not_keep_a_handshake_that_fails() {
+    let (served, watch) = patient_echo();
+    served.machine().set_drain_timeout(DEADLINE * 3);
+    let peer = served.connect();
+    eventually("it has begun", || served.server.clients().len() == 1);
+    let client = served.server.clients().remove(0);
+    let hold = client.hold();
+    let stopping = thread::spawn(move || served.stop());
+    eventually("the stop has reached the client", || client.is_stopping());
+    peer.send("this is no handshake, and it is long enough to be none");
+    peer.wait_for_end();
+    in_time("the stop", move || stopping.join()).unwrap().unwrap();
+    assert!(client.is_closed());
+    nothing(&watch.opened);
+    drop(hold);
 }
 
 /// Plain peers of a plain server beside it are not affected.
