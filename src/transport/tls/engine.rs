@@ -217,6 +217,21 @@ impl Engine {
         result.map(drop).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
+    /// Frees what rustls keeps for incoming records, which are up to 16 KiB long. It shrinks that buffer only
+    /// before it reads, so it gets a reader that has nothing.
+    pub(super) fn free_input(&mut self) {
+        struct Nothing;
+        impl Read for Nothing {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+        }
+        match self.tls.read_tls(&mut Nothing) {
+            // In any case, nothing was read.
+            Ok(_) | Err(_) => {}
+        }
+    }
+
     /// Moves all ciphertext from the buffers of rustls to `out`.
     pub(super) fn collect(&mut self) {
         while self.tls.wants_write() {

@@ -71,6 +71,7 @@ impl Inlet {
                 Received::TimedOut => {
                     if is_large {
                         *self = Inlet { drained: true, ..Inlet::default() };
+                        engine.lock().free_input();
                     }
                     if is_large && deadline.is_none_or(|deadline| Instant::now() < deadline) {
                         continue;
