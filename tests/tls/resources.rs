@@ -12,7 +12,7 @@ use crate::support::child::{command, exit, is_child, say, wait_for_parent, Child
 use crate::support::{pattern, serve_with};
 use crate::tls_peer::{identity, tcp, TlsPeer};
 
-const CLIENTS: usize = 1000;
+const CLIENTS: usize = 500;
 
 /// The memory that this process has now, in KiB.
 fn resident() -> usize {
@@ -67,9 +67,11 @@ fn from_hex(text: &str) -> Vec<u8> {
 
 /// An idle client keeps no buffer that much traffic needed.
 #[test]
-fn a_thousand_idle_clients_that_have_sent_much_take_little_memory() {
-    let raise = ["sh", "-c", "ulimit -n 4096; exec \"$0\" \"$@\""];
-    let mut child = Child::start_as(command(&raise, "resources::child_tells_its_memory"));
+fn idle_clients_that_have_sent_much_take_little_memory() {
+    // With that threshold, memory that is freed goes back to the system, so this does not measure the holes that
+    // the allocator keeps.
+    let script = "ulimit -n 4096; MALLOC_MMAP_THRESHOLD_=8192 exec \"$0\" \"$@\"";
+    let mut child = Child::start_as(command(&["sh", "-c", script], "resources::child_tells_its_memory"));
     let address = child.address();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(from_hex(&child.hear()).into()).unwrap();
@@ -97,7 +99,11 @@ fn a_thousand_idle_clients_that_have_sent_much_take_little_memory() {
     let after = ask();
     let each = |now: usize| now.saturating_sub(before) as f64 / CLIENTS as f64;
     println!("KiB for each of {CLIENTS} clients: {:.1} new, {:.1} after traffic", each(quiet), each(after));
-    assert!(each(after) <= 40.0, "{:.1} KiB", each(after));
+    // Every kept buffer for records of the largest size would be at least 16 KiB.
+    let grown = each(after) - each(quiet);
+    assert!(grown < 12.0, "{grown:.1} KiB more after traffic");
+    // Without optimization, a handshake needs a much deeper stack.
+    assert!(cfg!(debug_assertions) || each(after) < 56.0, "{:.1} KiB", each(after));
     drop(peers);
     child.go_on();
     child.assert_exit(0);
