@@ -141,7 +141,7 @@ fn read(peer: &mut TlsPeer, portions: &[usize]) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, max_shrink_time: 20_000, ..ProptestConfig::default() })]
 
     /// The contract of retried writes: whatever the socket takes, the stream is all records in their order.
     #[test]
