@@ -183,7 +183,7 @@ fn a_handshake_that_stalls_or_drips_ends_at_its_timeout() {
                 break;
             }
             thread::sleep(Duration::from_millis(50));
-            if scene.watch.closed.len() > 0 {
+            if !scene.watch.closed.is_empty() {
                 break;
             }
         }

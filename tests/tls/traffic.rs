@@ -263,7 +263,7 @@ fn an_idle_timeout_holds_in_total_for_a_peer_that_drips_a_record() {
     peer.stream.conn.writer().write_all(&pattern(16_000)).unwrap();
     let (record, start) = (take(&mut peer.stream.conn), Instant::now());
     for byte in &record {
-        if peer.stream.sock.write_all(&[*byte]).is_err() || watch.closed.len() > 0 {
+        if peer.stream.sock.write_all(&[*byte]).is_err() || !watch.closed.is_empty() {
             break;
         }
         thread::sleep(Duration::from_millis(20));
