@@ -21,12 +21,16 @@ def run(main):
 class Server:
     """A TCP server on a free port, which it prints. It is killed if the test fails."""
 
-    def __init__(self, *command):
+    options = {}
+
+    def __init__(self, *command, log="info"):
         self.command = command
+        self.level = log
 
     async def __aenter__(self):
-        env, pipe = dict(os.environ, RUST_LOG="info"), asyncio.subprocess.PIPE
-        self.process = await asyncio.create_subprocess_exec(*self.command, env=env, stdout=pipe, stderr=pipe)
+        env, pipe = dict(os.environ, RUST_LOG=self.level), asyncio.subprocess.PIPE
+        self.process = await asyncio.create_subprocess_exec(
+            *self.command, env=env, stdout=pipe, stderr=pipe, **self.options)
         try:
             self.port = await asyncio.wait_for(self.find_port(), DEADLINE)
         except BaseException:

@@ -6,8 +6,8 @@
 //! - [`acceptor`] is the thread that accepts from a [`listener`]. It waits in [`notify`] while it may not
 //!   accept. [`accept_error`] groups the errors of accepting, and [`full`] has the connections that a full
 //!   server refuses.
-//! - [`session`] is the life of one client, and [`upgrade`] has the steps before `opening`. `tls` is
-//!   one of them.
+//! - [`session`] is the life of one client, and [`upgrade`] has the steps before `opening`. [`proxy`] is the step
+//!   that finds out the client behind a proxy, and `tls` is the step that encrypts.
 //! - [`settings`] has the settings that servers with a listener share, and starts their acceptors.
 //! - [`tcp`], `unix`, [`stdio`] and [`outgoing`] are the servers that the crate provides. [`connected`] serves
 //!   one connection that the user has made.
@@ -23,6 +23,7 @@ pub(crate) mod listener;
 pub(crate) mod notify;
 pub(crate) mod outgoing;
 pub(crate) mod permit;
+pub(crate) mod proxy;
 pub(crate) mod session;
 pub(crate) mod settings;
 pub(crate) mod state;

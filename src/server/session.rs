@@ -207,6 +207,9 @@ fn upgrade<A, F, S>(sessions: &Sessions<F, S>, client: Client, transport: Arc<dy
     match catch_panic(|| sessions.upgrades.upgrade(Connection { transport, facts })) {
         Ok(Ok(Connection { transport, facts })) => {
             client.shared().upgraded(Arc::clone(&transport), facts);
+            if let Some(proxy) = client.proxy() {
+                debug!("client {} from {}: its proxy is {proxy}", client.id(), client.remote());
+            }
             Stage::Opening(client, transport)
         }
         // Everybody can send bytes that are no handshake, so this is no warning.

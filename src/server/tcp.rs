@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, ToSocketAddrs};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use crate::logging::info;
 use crate::server::control::Control;
 use crate::server::handle::ServerHandle;
 use crate::server::listener::tcp::{bind, TcpListener, TcpOptions};
+use crate::server::proxy::ProxyUpgrade;
 use crate::server::settings::{client_setters, listener_setters, tcp_setters, Settings};
 use crate::server::Server;
 use crate::transport::socket::SocketTransport;
@@ -109,6 +110,40 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> TcpServer<F> {
     /// Windows, `prepare` returns an error if this is `true`. Default: false.
     pub fn reuse_port(mut self, reuse: bool) -> Self {
         self.options.reuse_port = reuse;
+        self
+    }
+
+    /// Expects that each connection begins with the header of a proxy, and believes it if `from` returns `true`
+    /// for the address of the sender. Default: no header is expected, and none is recognized.
+    ///
+    /// The header is that of the [PROXY protocol], version 1 or 2. HAProxy sends it with `send-proxy-v2`, and
+    /// other load balancers can send it, too. [`Client::remote`](crate::Client::remote) is then the client that
+    /// the proxy speaks for, and [`Client::proxy`](crate::Client::proxy) is the address of the proxy itself.
+    ///
+    /// ```
+    /// # use backport::{receiving, TcpServer};
+    /// # let factory = || receiving(|client, data| Ok(client.write(data)?));
+    /// // The proxy runs on this computer.
+    /// let server = TcpServer::new("localhost:0", factory).proxy_protocol(|ip| ip.is_loopback());
+    /// # drop(server);
+    /// ```
+    ///
+    /// - Only a proxy may choose an address. A connection from any other sender is closed before
+    ///   [`opening`](crate::Adapter::opening), with at most one warning in 10 s.
+    /// - A connection without a header is closed before `opening`, too, with a record at the debug level.
+    ///   [`ServerStats::handshakes_failed`](crate::ServerStats::handshakes_failed) counts both.
+    /// - A connection of the proxy itself, for example a health check (`LOCAL`), keeps its real addresses. A
+    ///   header without addresses (`UNKNOWN`, `AF_UNSPEC`, `AF_UNIX`) also keeps them, and so does an
+    ///   unspecified address such as `0.0.0.0`. `Client::proxy` then is the address of the sender.
+    /// - [`handshake_timeout`](TcpServer::handshake_timeout) limits the time for the header.
+    /// - A header of version 2 may have at most 4 KiB after its first 16 bytes. Its extra fields are skipped.
+    ///   A header of version 1 is read byte by byte, so version 2 needs less time.
+    ///
+    /// `from` is called once for each connection, on the client's thread. If it panics, that connection ends.
+    ///
+    /// [PROXY protocol]: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
+    pub fn proxy_protocol(mut self, from: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        self.settings.proxy = Some(Arc::new(ProxyUpgrade::new(from)));
         self
     }
 }

@@ -19,6 +19,7 @@
 
 mod linger;
 pub(crate) mod memory;
+pub(crate) mod proxy_header;
 pub(crate) mod socket;
 #[cfg(unix)]
 mod stdio_guard;

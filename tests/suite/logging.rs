@@ -26,7 +26,7 @@ impl log::Log for Capture {
     fn flush(&self) {}
 }
 
-fn capture() {
+pub(crate) fn capture() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         log::set_logger(&Capture).unwrap();
@@ -36,7 +36,7 @@ fn capture() {
 
 /// Waits for a record at `level` that contains `part`, and returns every record that contains it.
 #[track_caller]
-fn records(level: Level, part: &str) -> Vec<(Level, String)> {
+pub(crate) fn records(level: Level, part: &str) -> Vec<(Level, String)> {
     let mut found = Vec::new();
     eventually("it is logged", || {
         found = RECORDS.lock().iter().filter(|record| record.1.contains(part)).cloned().collect();

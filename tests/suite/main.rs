@@ -27,6 +27,7 @@ mod overload;
 mod panics;
 mod posting;
 mod serving_one;
+mod proxy_protocol;
 mod slow_peers;
 mod stopping;
 mod stream;

@@ -255,7 +255,7 @@ fn died(error: io::Error) -> io::Error {
 
 /// Returns an IPv4 address in IPv4 form, even if a dual-stack listener has reported it in IPv6 form. Every
 /// other address stays as it is, with its scope.
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
         IpAddr::V6(_) => address,

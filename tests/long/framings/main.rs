@@ -2,6 +2,7 @@
 //!
 //! - `splits` has generated streams and the corpus of the fuzz targets.
 //! - `python` has decoders in Python.
+//! - `headers` has the header of a proxy, in connections.
 //! - `costs` checks that no byte is searched twice.
 
 #[path = "../../support/framings/mod.rs"]
@@ -10,6 +11,7 @@ mod framings;
 mod support;
 
 mod costs;
+mod headers;
 #[cfg(unix)]
 mod python;
 mod splits;

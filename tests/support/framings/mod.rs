@@ -4,12 +4,14 @@
 //! - [`wire`] has the framings as data, each with a second decoder that is written by hand and slow.
 //! - [`drive`] feeds a framing as the crate does.
 //! - [`connection`] has the crate itself feed it.
+//! - [`proxy_header`] checks the header of a proxy in the same way.
 //! - [`targets`] turns the bytes of a fuzzer into such checks.
 
 #![allow(dead_code, reason = "each crate that includes it uses its part of it")]
 
 pub(crate) mod connection;
 pub(crate) mod drive;
+pub(crate) mod proxy_header;
 pub(crate) mod targets;
 pub(crate) mod wire;
 

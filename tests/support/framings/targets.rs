@@ -4,18 +4,19 @@ use backport::framing::Endian;
 
 use super::connection::{check_connection, Way};
 use super::wire::{Ends, Wire};
-use super::{check, check_decoding};
+use super::{check, check_decoding, proxy_header as header};
 
 /// What a target does with a fuzzer's bytes.
 type Check = fn(&[u8]);
 
 /// The targets, by the names of their binaries and of their folders in the corpus.
-pub(crate) const TARGETS: [(&str, Check); 5] = [
+pub(crate) const TARGETS: [(&str, Check); 6] = [
     ("lines", lines),
     ("delimited", delimited),
     ("length_prefixed", length_prefixed),
     ("content_length", content_length),
     ("connection", connection),
+    ("proxy_header", proxy_header),
 ];
 
 /// Settings: a limit, a choice, and two sizes of pieces.
@@ -85,4 +86,20 @@ pub(crate) fn connection(data: &[u8]) {
         _ => Way::Input { others: vec![other.clone()], raw_after },
     };
     check_connection(wire, &way, stream, &cuts);
+}
+
+/// The header of a proxy. A choice saves the fuzzer from having to find the beginning of a header.
+pub(crate) fn proxy_header(data: &[u8]) {
+    let Some(([choice, _], cuts, stream)) = settings(data) else { return };
+    let beginning: &[u8] = match choice % 8 {
+        0 => b"",
+        1 => b"PROXY ",
+        2 => b"PROXY TCP4 192.0.2.1 ",
+        3 => b"PROXY TCP6 ::1 ",
+        4 => b"\r\n\r\n\0\r\nQUIT\n",
+        5 => b"\r\n\r\n\0\r\nQUIT\n\x21",
+        6 => b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c",
+        _ => b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24",
+    };
+    header::check(&[beginning, &stream[..stream.len().min(8 * 1024)]].concat(), &cuts);
 }
