@@ -249,4 +249,4 @@
 //! [`TcpServer::from_listener`](crate::TcpServer::from_listener) takes such a listener. In the same way, a
 //! process can hand its listener to its successor, wait until the successor is ready, and
 //! [drain](crate::ServerHandle::drain) its own server. No connection is refused or cut. The example
-//! `handed_over` in `examples/protocols` does both.
+//! `handover` in `examples/protocols` does both.

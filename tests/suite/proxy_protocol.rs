@@ -10,7 +10,8 @@ use log::Level;
 
 use crate::logging::{capture, records};
 use crate::support::{
-    assert_same, eventually, next, pattern, serve as serve_plainly, serve_with, Echo, Peer, Served, Watch,
+    assert_same, eventually, next, pattern, serve as serve_plainly, serve_tcp_with, Echo, Peer, ServedTcp,
+    Watch,
 };
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -34,17 +35,17 @@ impl Adapter for Addresses {
 }
 
 /// A server that believes proxies on this computer.
-fn serve() -> (Served, Watch) {
+fn serve() -> (ServedTcp, Watch) {
     serve_believing(Duration::from_secs(20), |ip| ip.is_loopback())
 }
 
 fn serve_believing(
     limit: Duration,
     from: impl Fn(IpAddr) -> bool + Send + Sync + 'static,
-) -> (Served, Watch) {
+) -> (ServedTcp, Watch) {
     let watch = Watch::new();
     let watched = watch.clone();
-    let served = serve_with(
+    let served = serve_tcp_with(
         move || watched.around(Addresses),
         |server| server.proxy_protocol(from).handshake_timeout(limit),
     );
@@ -64,7 +65,7 @@ fn body_of_ipv6(source: &str, destination: &str, ports: [u8; 4]) -> Vec<u8> {
 
 /// Sends the pieces, and asserts which addresses the server sees. Then the server sends back all data.
 #[track_caller]
-fn assert_named(served: &Served, pieces: &[&[u8]], expected: Option<(&str, &str)>) {
+fn assert_named(served: &ServedTcp, pieces: &[&[u8]], expected: Option<(&str, &str)>) {
     let peer = served.connect();
     pieces.iter().for_each(|piece| peer.send(piece));
     let real = (peer.address().to_string(), served.address().to_string());
@@ -149,7 +150,7 @@ fn data_behind_the_header_belongs_to_the_client_wherever_it_is_split() {
 
 /// Waits until the server has ended so many connections before `opening`, and asserts that none was opened.
 #[track_caller]
-fn assert_refused(served: &Served, watch: &Watch, count: u64) {
+fn assert_refused(served: &ServedTcp, watch: &Watch, count: u64) {
     eventually("they are counted", || served.server.stats().handshakes_failed == count);
     served.wait_until_empty();
     let ServerStats { accepted, failures, panics, .. } = served.server.stats();

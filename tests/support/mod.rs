@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use backport::{Adapter, Machine, Result, Running, TcpHandle, TcpServer};
 use crossbeam_channel::{bounded, Receiver, Sender};
 
-pub(crate) use peer::Peer;
+pub(crate) use peer::{narrow, Peer};
 pub(crate) use transport::{
     free, over_tcp, prepare, prepare_at, prepare_with, try_prepare, Address, Listening, Listens, Prepare,
     Settings,

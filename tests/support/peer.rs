@@ -46,6 +46,12 @@ wire!(std::os::unix::net::UnixStream);
 #[derive(Clone, Debug)]
 pub(crate) struct Stream(Arc<dyn Wire>);
 
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Stream {
+        Stream(Arc::new(stream))
+    }
+}
+
 impl Stream {
     /// The same stream. It never fails, and is fallible because the streams of std are.
     pub(crate) fn try_clone(&self) -> io::Result<Stream> {
@@ -72,6 +78,22 @@ impl Stream {
 
     pub(crate) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
         self.0.socket().set_nonblocking(nonblocking)
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -123,11 +145,7 @@ impl Peer {
             #[cfg(unix)]
             address => return Peer::connect(address),
         };
-        let domain = socket2::Domain::for_address(address);
-        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
-        socket.set_recv_buffer_size(4096).unwrap();
-        socket.connect_timeout(&address.into(), DEADLINE).unwrap();
-        Peer::new(socket.into()).unwrap()
+        Peer::new(narrow(address)).unwrap()
     }
 
     pub(crate) fn new(stream: TcpStream) -> io::Result<Peer> {
@@ -233,4 +251,13 @@ impl Peer {
         self.send(data);
         assert_eq!(self.read(data.len()), data);
     }
+}
+
+/// Connects over TCP, with a small receive buffer.
+pub(crate) fn narrow(address: SocketAddr) -> TcpStream {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect_timeout(&address.into(), DEADLINE).unwrap();
+    socket.into()
 }

@@ -9,13 +9,11 @@ use backport::{receiving, Client, Machine, TcpServer};
 use crossbeam_channel::unbounded;
 use rustls::version::{TLS12, TLS13};
 
-use crate::support::{
-    assert_same, eventually, next, pattern, serve_tcp_with as serve_with, Echo, ServedTcp as Served, Watch,
-};
+use crate::support::{assert_same, eventually, next, pattern, serve_tcp_with, Echo, ServedTcp, Watch};
 use crate::tls_peer::{identity, tcp, Identity, TlsPeer};
 
-fn echo() -> Served {
-    serve_with(|| Echo, |server| server.tls(identity().server()))
+fn echo() -> ServedTcp {
+    serve_tcp_with(|| Echo, |server| server.tls(identity().server()))
 }
 
 #[test]
@@ -37,7 +35,7 @@ fn both_versions_echo_small_and_large_messages() {
 #[test]
 fn a_client_knows_the_facts_of_its_tls() {
     let (sender, facts) = unbounded();
-    let served = serve_with(
+    let served = serve_tcp_with(
         move || {
             let sender = sender.clone();
             receiving(move |client: &Client, _| {
@@ -69,7 +67,7 @@ fn a_client_knows_the_facts_of_its_tls() {
 
 #[test]
 fn a_plain_client_has_no_tls() {
-    let served = serve_with(
+    let served = serve_tcp_with(
         || receiving(|client, _| Ok(client.write(format!("{}", client.tls().is_none()))?)),
         |server| server,
     );
@@ -81,7 +79,7 @@ fn a_plain_client_has_no_tls() {
 /// P6: what was written before a close arrives, and the end of TLS after it, with unread input on our side.
 #[test]
 fn a_close_delivers_everything_and_the_end_of_tls() {
-    let served = serve_with(
+    let served = serve_tcp_with(
         || {
             receiving(|client, _| {
                 client.write(pattern(1_500_000))?;
@@ -101,7 +99,7 @@ fn a_close_delivers_everything_and_the_end_of_tls() {
 fn a_stop_delivers_the_goodbye_and_the_end_of_tls() {
     let watch = Watch::new();
     let watched = watch.clone();
-    let served = serve_with(move || watched.around(Goodbye), |server| server.tls(identity().server()));
+    let served = serve_tcp_with(move || watched.around(Goodbye), |server| server.tls(identity().server()));
     let mut peer = TlsPeer::connect(served.address());
     peer.send("?");
     assert_eq!(peer.read(1), b"!");
@@ -129,7 +127,7 @@ impl backport::Adapter for Goodbye {
 fn an_end_without_the_end_of_tls_is_a_loss() {
     let watch = Watch::new();
     let watched = watch.clone();
-    let served = serve_with(move || watched.around(Echo), |server| server.tls(identity().server()));
+    let served = serve_tcp_with(move || watched.around(Echo), |server| server.tls(identity().server()));
     let mut peer = TlsPeer::connect(served.address());
     peer.assert_echo(b"hello");
     peer.stream.sock.shutdown(Shutdown::Write).unwrap();
@@ -146,7 +144,7 @@ fn an_end_without_the_end_of_tls_is_a_loss() {
 fn both_sides_send_at_once() {
     const COUNT: usize = 20_000_000;
     let (sender, clients) = unbounded();
-    let served = serve_with(
+    let served = serve_tcp_with(
         move || {
             let sender = sender.clone();
             let mut received = 0;

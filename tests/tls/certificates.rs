@@ -12,7 +12,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use crate::support::{eventually, next, nothing, serve_with, Echo, Watch};
+use crate::support::{eventually, next, nothing, serve_tcp_with, Echo, Watch};
 use crate::tls_peer::{identity, tcp, Identity, TlsPeer};
 
 /// A server that wants certificates of its clients, and the identity that it trusts.
@@ -41,7 +41,7 @@ fn the_certificate_of_a_client_is_known_and_a_client_without_one_is_refused() {
     let (config, trusted) = mutual();
     let watch = Watch::new();
     let watched = watch.clone();
-    let served = serve_with(move || watched.around(Echo), |server| server.tls(config));
+    let served = serve_tcp_with(move || watched.around(Echo), |server| server.tls(config));
     for version in [&TLS12, &TLS13] {
         let config = showing(&trusted, version);
         for resumed in [false, true] {
@@ -80,7 +80,7 @@ fn a_ticketer_lets_clients_resume_also_after_the_certificate_is_replaced() {
     };
     let first = with_tickets(identity());
     let (ticketer, storage) = (Arc::clone(&first.ticketer), Arc::clone(&first.session_storage));
-    let served = serve_with(
+    let served = serve_tcp_with(
         move || {
             let sender = sender.clone();
             receiving(move |client: &Client, data| {
@@ -115,7 +115,7 @@ fn a_ticketer_lets_clients_resume_also_after_the_certificate_is_replaced() {
 /// Every connection gets one of the certificates, and none fails.
 #[test]
 fn certificates_are_replaced_under_load() {
-    let served = serve_with(|| Echo, |server| server.tls(identity().server()));
+    let served = serve_tcp_with(|| Echo, |server| server.tls(identity().server()));
     let other = Identity::new();
     let mut roots = RootCertStore::empty();
     roots.add(identity().certificate.clone()).unwrap();

@@ -11,13 +11,13 @@ use rustls::version::{TLS12, TLS13};
 use socket2::SockRef;
 
 use crate::support::{
-    assert_same, eventually, gate, in_time, next, pattern, serve_with, Echo, Served, Watch,
+    assert_same, eventually, gate, in_time, next, pattern, serve_tcp_with, Echo, ServedTcp, Watch,
 };
 use crate::tls_peer::{identity, tcp, End, TlsPeer};
 
-fn serve<A: Adapter>(watch: &Watch, factory: impl Fn() -> A + Send + Sync + 'static) -> Served {
+fn serve<A: Adapter>(watch: &Watch, factory: impl Fn() -> A + Send + Sync + 'static) -> ServedTcp {
     let watch = watch.clone();
-    serve_with(move || watch.around(factory()), |server| server.tls(identity().server()))
+    serve_tcp_with(move || watch.around(factory()), |server| server.tls(identity().server()))
 }
 
 /// Does what its peer says.
@@ -167,7 +167,7 @@ fn an_end_without_close_notify_and_a_reset_are_losses() {
         assert_same(&peer.read_to_end(), b"");
         let mut peer = TlsPeer::over(tcp(served.address()), identity().client_with(&[version]));
         peer.assert_echo(b"hello");
-        SockRef::from(&peer.stream.sock).set_linger(Some(Duration::ZERO)).unwrap();
+        peer.stream.sock.socket().set_linger(Some(Duration::ZERO)).unwrap();
         drop(peer);
         assert_eq!(next(&watch.closed), "Lost");
     }
@@ -187,7 +187,7 @@ fn the_error_of_an_end_without_close_notify_has_a_kind_of_its_own() {
     }
     let (sender, kinds) = unbounded();
     let served =
-        serve_with(move || Kind(sender.clone()), |server: TcpServer<_>| server.tls(identity().server()));
+        serve_tcp_with(move || Kind(sender.clone()), |server: TcpServer<_>| server.tls(identity().server()));
     let peer = TlsPeer::connect(served.address());
     peer.stream.sock.shutdown(Shutdown::Write).unwrap();
     assert_eq!(next(&kinds), std::io::ErrorKind::UnexpectedEof);
@@ -294,7 +294,7 @@ fn holds_mean_the_same_over_tls() {
     let (hold, start) = (next(&watch.opened).hold(), Instant::now());
     peer.close_notify();
     thread::sleep(Duration::from_millis(100));
-    SockRef::from(&peer.stream.sock).set_linger(Some(Duration::ZERO)).unwrap();
+    peer.stream.sock.socket().set_linger(Some(Duration::ZERO)).unwrap();
     drop(peer);
     next(&watch.closed);
     assert!(start.elapsed() < Duration::from_secs(10));

@@ -11,7 +11,8 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, Error, ServerConfig};
 
 use crate::support::{
-    assert_same, eventually, in_time, nothing, pattern, serve_with, Echo, Peer, Served, Watch, DEADLINE,
+    assert_same, eventually, in_time, nothing, pattern, serve_tcp_with, Echo, Peer, ServedTcp, Watch,
+    DEADLINE,
 };
 use crate::tls_peer::{client, client_hello, identity, take, tcp, Identity, TlsPeer};
 
@@ -19,10 +20,10 @@ use crate::tls_peer::{client, client_hello, identity, take, tcp, Identity, TlsPe
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// An echo with a short handshake timeout.
-fn echo() -> (Served, Watch) {
+fn echo() -> (ServedTcp, Watch) {
     let watch = Watch::new();
     let watched = watch.clone();
-    let served = serve_with(
+    let served = serve_tcp_with(
         move || watched.around(Echo),
         |server| server.tls(identity().server()).handshake_timeout(LIMIT),
     );
@@ -30,14 +31,14 @@ fn echo() -> (Served, Watch) {
 }
 
 /// An echo with the default handshake timeout, which no test waits for.
-fn patient_echo() -> (Served, Watch) {
+fn patient_echo() -> (ServedTcp, Watch) {
     let watch = Watch::new();
     let watched = watch.clone();
-    (serve_with(move || watched.around(Echo), |server| server.tls(identity().server())), watch)
+    (serve_tcp_with(move || watched.around(Echo), |server| server.tls(identity().server())), watch)
 }
 
 #[track_caller]
-fn assert_failed(served: &Served, watch: &Watch, count: u64) {
+fn assert_failed(served: &ServedTcp, watch: &Watch, count: u64) {
     eventually("the failures are counted", || served.server.stats().handshakes_failed == count);
     served.wait_until_empty();
     assert!(watch.opened.try_recv().is_err(), "no opening");
@@ -45,7 +46,7 @@ fn assert_failed(served: &Served, watch: &Watch, count: u64) {
 }
 
 #[track_caller]
-fn assert_echoes(served: &Served, watch: &Watch) {
+fn assert_echoes(served: &ServedTcp, watch: &Watch) {
     TlsPeer::connect(served.address()).assert_echo(b"still there?");
     watch.opened.recv_timeout(DEADLINE).unwrap();
     watch.closed.recv_timeout(DEADLINE).unwrap();
@@ -193,7 +194,7 @@ fn with_alpn(names: &[&str]) -> (ServerConfig, ClientConfig) {
 }
 
 #[track_caller]
-fn refused_with(served: &Served, config: Arc<ClientConfig>) -> AlertDescription {
+fn refused_with(served: &ServedTcp, config: Arc<ClientConfig>) -> AlertDescription {
     let error = TlsPeer::try_over(tcp(served.address()), config).err().expect("it is refused");
     match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
         Some(Error::AlertReceived(alert)) => *alert,
@@ -205,7 +206,7 @@ fn refused_with(served: &Served, config: Arc<ClientConfig>) -> AlertDescription 
 fn a_version_or_a_protocol_that_the_server_does_not_have_is_refused_with_an_alert() {
     let watch = Watch::new();
     let watched = watch.clone();
-    let served = serve_with(move || watched.around(Echo), |server| server.tls(only_13()));
+    let served = serve_tcp_with(move || watched.around(Echo), |server| server.tls(only_13()));
     let alert = refused_with(&served, identity().client_with(&[&TLS12]));
     assert_eq!(alert, AlertDescription::ProtocolVersion);
     assert_failed(&served, &watch, 1);
@@ -259,7 +260,7 @@ fn handshakes_count_as_clients() {
 
 #[test]
 fn a_full_server_sends_no_plain_text() {
-    let served = serve_with(
+    let served = serve_tcp_with(
         || Echo,
         |server| server.tls(identity().server()).max_clients(1).when_full(Full::refuse("go away")),
     );
@@ -374,7 +375,7 @@ fn a_hold_does_not_keep_a_handshake_that_fails() {
 /// Plain peers of a plain server beside it are not affected.
 #[test]
 fn a_peer_that_speaks_tls_to_a_plain_server_gets_no_tls() {
-    let served = serve_with(|| Echo, |server| server);
+    let served = serve_tcp_with(|| Echo, |server| server);
     let peer = Peer::connect(served.address());
     peer.assert_echo(&client_hello());
 }

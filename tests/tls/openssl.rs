@@ -7,7 +7,7 @@ use backport::framing::Lines;
 use backport::{Adapter, Client, Input, Result};
 
 use crate::support::child::has;
-use crate::support::{in_time, serve_with, Echo, Watch};
+use crate::support::{in_time, serve_tcp_with, Echo, Watch};
 use crate::tls_peer::identity;
 
 /// Mail delivery (SMTP), as far as it comes before a mail.
@@ -93,7 +93,7 @@ fn openssl_switches_to_tls_with_an_adapter_of_frames_and_one_in_straight_lines()
         let watch = Watch::new();
         let watched = watch.clone();
         let served =
-            serve_with(move || watched.around(factory()), |server| server.start_tls(identity().server()));
+            serve_tcp_with(move || watched.around(factory()), |server| server.start_tls(identity().server()));
         let address = served.address().to_string();
         for version in ["-tls1_2", "-tls1_3"] {
             let arguments = ["-connect", &address, "-starttls", "smtp", version, "-crlf"];
@@ -117,7 +117,7 @@ fn openssl_sees_the_end_of_tls_at_a_stop() {
         return;
     }
     for version in ["-tls1_2", "-tls1_3"] {
-        let served = serve_with(|| Echo, |server| server.tls(identity().server()));
+        let served = serve_tcp_with(|| Echo, |server| server.tls(identity().server()));
         let (address, handle) = (served.address().to_string(), served.server.clone());
         let client = std::thread::spawn(move || s_client(&["-connect", &address, version], "hello\n"));
         crate::support::eventually("the echo", || handle.stats().bytes_out == 6);

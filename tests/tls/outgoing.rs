@@ -8,7 +8,7 @@ use std::time::Duration;
 use backport::{receiving, Adapter, Client, Closing, Error, Machine, Result, TcpClient};
 use crossbeam_channel::{unbounded, Sender};
 
-use crate::support::{eventually, in_time, next, serve_with, Echo, DEADLINE};
+use crate::support::{eventually, in_time, next, serve_tcp_with, Echo, DEADLINE};
 use crate::tls_peer::{identity, Identity};
 
 /// Says hello, and reports the answer or the end.
@@ -35,7 +35,7 @@ impl Adapter for Caller {
 
 #[test]
 fn a_client_talks_through_tls_again_and_again() {
-    let served = serve_with(|| Echo, |server| server.tls(identity().server()));
+    let served = serve_tcp_with(|| Echo, |server| server.tls(identity().server()));
     let (sender, said) = unbounded();
     let machine = Machine::new();
     let delay = Duration::from_millis(1);
@@ -70,14 +70,14 @@ fn fails(address: String, trusted: &Identity, name: &str) -> String {
 
 #[test]
 fn a_certificate_that_is_not_trusted_or_has_another_name_is_a_failed_attempt() {
-    let served = serve_with(|| Echo, |server| server.tls(identity().server()));
+    let served = serve_tcp_with(|| Echo, |server| server.tls(identity().server()));
     let address = served.address().to_string();
     let error = fails(address.clone(), &Identity::new(), "localhost");
     assert!(error.contains("invalid peer certificate"), "{error}");
     let error = fails(address.clone(), identity(), "example.com");
     assert!(error.contains("not valid for name"), "{error}");
     // The server speaks no TLS.
-    let plain = serve_with(|| receiving(|client, _| Ok(client.write("plain text")?)), |server| server);
+    let plain = serve_tcp_with(|| receiving(|client, _| Ok(client.write("plain text")?)), |server| server);
     let error = fails(plain.address().to_string(), identity(), "localhost");
     assert!(error.contains("corrupt message"), "{error}");
     eventually("the server counts them", || served.server.stats().handshakes_failed == 2);

@@ -11,7 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use socket2::SockRef;
 
-use crate::support::{assert_same, next, pattern, Peer, Watch};
+use crate::support::{self, assert_same, next, pattern, Watch};
 use crate::tls_peer::{client, identity, take, tcp, TlsPeer};
 
 /// A server whose sockets have small send buffers, which they inherit from the listener.
@@ -154,7 +154,7 @@ proptest! {
         }));
         narrow.running.machine().set_drain_timeout(Duration::from_secs(60));
         let address = narrow.server.local_addr();
-        let stream = if wide { tcp(address) } else { Peer::connect_narrow(address).stream };
+        let stream = if wide { tcp(address) } else { support::narrow(address) };
         let mut peer = TlsPeer::over(stream, identity().client());
         let client = next(&opened);
         let reader = thread::spawn(move || {
@@ -192,7 +192,7 @@ proptest! {
         first in steps(), second in steps(), portions in vec(1000..70_000usize, 1..10)
     ) {
         let (narrow, opened, _closed) = Narrow::watched(|| receiving(|_, _| Ok(())));
-        let mut peer = TlsPeer::over(Peer::connect_narrow(narrow.server.local_addr()).stream, identity().client());
+        let mut peer = TlsPeer::over(support::narrow(narrow.server.local_addr()), identity().client());
         let client = next(&opened);
         let writers: Vec<_> = [first, second]
             .into_iter()
@@ -262,7 +262,7 @@ proptest! {
                 }
             }
         });
-        let mut peer = TlsPeer { stream: rustls::StreamOwned::new(tls, stream) };
+        let mut peer = TlsPeer { stream: rustls::StreamOwned::new(tls, stream.into()) };
         assert_same(&peer.read(source.0), &Source(0).take(source.0));
         writer.join().unwrap();
     }
@@ -303,7 +303,7 @@ fn every_cut_of_a_short_conversation_is_the_same_conversation() {
         tls.writer().write_all(&pattern(10)).unwrap();
         tls.send_close_notify();
         send(&mut stream, take(&mut tls));
-        let mut peer = TlsPeer { stream: rustls::StreamOwned::new(tls, stream) };
+        let mut peer = TlsPeer { stream: rustls::StreamOwned::new(tls, stream.into()) };
         assert_same(&peer.read_to_end(), &[pattern(10), pattern(10)].concat());
         assert_eq!(next(&closed), "ByPeer", "cut after {at} bytes");
         at += 1;

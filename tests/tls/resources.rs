@@ -9,7 +9,7 @@ use std::time::Duration;
 use backport::{receiving, Client};
 
 use crate::support::child::{command, exit, is_child, say, wait_for_parent, Child};
-use crate::support::{pattern, serve_with};
+use crate::support::{pattern, serve_tcp_with};
 use crate::tls_peer::{identity, tcp, TlsPeer};
 
 const CLIENTS: usize = 500;
@@ -48,7 +48,7 @@ fn child_tells_its_memory() {
             Ok(())
         })
     };
-    let served = serve_with(factory, |server| server.tls(identity().server()).max_clients(CLIENTS + 10));
+    let served = serve_tcp_with(factory, |server| server.tls(identity().server()).max_clients(CLIENTS + 10));
     say(served.address());
     // The parent trusts this certificate.
     say(std::str::from_utf8(&hex(&identity().certificate)).unwrap());
@@ -116,7 +116,7 @@ fn child_has_ended_peers() {
     }
     // Each client is kept open by a hold after its input has ended.
     let (sender, holds) = crossbeam_channel::unbounded();
-    let served = serve_with(
+    let served = serve_tcp_with(
         move || {
             let sender = sender.clone();
             receiving(move |client: &Client, data| {

@@ -9,7 +9,7 @@ use crossbeam_channel::{unbounded, Receiver, Sender};
 use rustls::version::{TLS12, TLS13};
 
 use crate::start_tls_scene::{contains, scenes, upgraded, LONG};
-use crate::support::{assert_same, eventually, next, pattern, serve_with, Echo, Peer, Served};
+use crate::support::{assert_same, eventually, next, pattern, serve_tcp_with, Echo, Peer, ServedTcp};
 use crate::tls_peer::{client, client_hello, identity, take, Identity, TlsPeer};
 
 #[test]
@@ -73,7 +73,7 @@ fn output_of_other_threads_during_the_handshake_is_encrypted() {
 
 #[test]
 fn gathered_and_posted_output_goes_out_in_plain_text_first() {
-    let served = serve_with(
+    let served = serve_tcp_with(
         || {
             receiving(|client: &Client, _| {
                 let corked = client.cork();
@@ -98,7 +98,7 @@ fn gathered_and_posted_output_goes_out_in_plain_text_first() {
 /// Output of a size that blocks, to a peer that reads slowly.
 #[test]
 fn much_posted_output_goes_out_in_plain_text_first() {
-    let served = serve_with(
+    let served = serve_tcp_with(
         || {
             receiving(|client: &Client, _| {
                 client.post(pattern(700_000))?;
@@ -120,10 +120,10 @@ fn much_posted_output_goes_out_in_plain_text_first() {
 fn kinds<A: Adapter>(
     tls: bool,
     factory: impl Fn(Sender<Option<std::io::ErrorKind>>) -> A + Send + Sync + 'static,
-) -> (Served, Receiver<Option<std::io::ErrorKind>>) {
+) -> (ServedTcp, Receiver<Option<std::io::ErrorKind>>) {
     let (sender, receiver) = unbounded();
     let set = |server: TcpServer<_>| if tls { server.start_tls(identity().server()) } else { server };
-    (serve_with(move || factory(sender.clone()), set), receiver)
+    (serve_tcp_with(move || factory(sender.clone()), set), receiver)
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn start_tls_without_the_setting_twice_or_from_elsewhere_is_refused_and_changes_
 
     // A connection that was encrypted from its beginning cannot switch, either.
     let (sender, kinds_seen) = unbounded();
-    let served = serve_with(move || upgrading(sender.clone()), |server| server.tls(identity().server()));
+    let served = serve_tcp_with(move || upgrading(sender.clone()), |server| server.tls(identity().server()));
     let mut peer = TlsPeer::connect(served.address());
     peer.send("TLS");
     assert!(matches!(next(&kinds_seen), Some(Unsupported | AlreadyExists)));
@@ -199,7 +199,7 @@ fn a_handshake_that_stalls_or_drips_ends_at_its_timeout() {
 }
 
 /// How a test ends the connection that is in the handshake of `start_tls`.
-type Ender = fn(&Served, &Client);
+type Ender = fn(&ServedTcp, &Client);
 
 #[test]
 fn a_stop_a_close_and_an_abort_end_the_handshake_at_once() {
@@ -252,7 +252,7 @@ fn start_tls_in_opening_is_the_same_as_tls() {
             Echo.receiving(client, data)
         }
     }
-    let served = serve_with(|| AtOnce, |server| server.start_tls(identity().server()));
+    let served = serve_tcp_with(|| AtOnce, |server| server.start_tls(identity().server()));
     let mut peer = TlsPeer::connect(served.address());
     peer.assert_echo(&pattern(100_000));
     peer.close_notify();

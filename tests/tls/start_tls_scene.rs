@@ -7,7 +7,7 @@ use backport::framing::Lines;
 use backport::{Adapter, Client, Closing, Input, Result};
 use crossbeam_channel::{unbounded, Receiver, Sender};
 
-use crate::support::{next, serve_with, Peer, Served, Watch};
+use crate::support::{next, serve_tcp_with, Peer, ServedTcp, Watch};
 use crate::tls_peer::{identity, TlsPeer};
 
 /// What a server tells its test: lines that it has got, with whether they came through TLS.
@@ -75,7 +75,7 @@ impl Adapter for Reading {
 }
 
 pub(crate) struct Scene {
-    pub(crate) served: Served,
+    pub(crate) served: ServedTcp,
     pub(crate) watch: Watch,
     pub(crate) told: Receiver<Told>,
 }
@@ -86,7 +86,7 @@ pub(crate) fn scenes(limit: Duration) -> Vec<(&'static str, Scene)> {
         let (sender, told) = unbounded();
         let watch = Watch::new();
         let watched = watch.clone();
-        let served = serve_with(
+        let served = serve_tcp_with(
             move || watched.around(wrap(ByLine(sender.clone()))),
             |server| server.start_tls(identity().server()).handshake_timeout(limit),
         );

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 
+use crate::support::peer::Stream;
 use crate::support::{Peer, DEADLINE};
 
 /// A certificate for `localhost` that has signed itself.
@@ -97,7 +98,7 @@ pub(crate) fn take(tls: &mut ClientConnection) -> Vec<u8> {
 
 /// A connection to a server, encrypted. Every call fails after the deadline.
 pub(crate) struct TlsPeer {
-    pub(crate) stream: StreamOwned<ClientConnection, TcpStream>,
+    pub(crate) stream: StreamOwned<ClientConnection, Stream>,
 }
 
 impl TlsPeer {
@@ -108,11 +109,12 @@ impl TlsPeer {
 
     /// Does the handshake over a connection.
     #[track_caller]
-    pub(crate) fn over(stream: TcpStream, config: Arc<ClientConfig>) -> TlsPeer {
+    pub(crate) fn over(stream: impl Into<Stream>, config: Arc<ClientConfig>) -> TlsPeer {
         TlsPeer::try_over(stream, config).unwrap()
     }
 
-    pub(crate) fn try_over(mut stream: TcpStream, config: Arc<ClientConfig>) -> io::Result<TlsPeer> {
+    pub(crate) fn try_over(stream: impl Into<Stream>, config: Arc<ClientConfig>) -> io::Result<TlsPeer> {
+        let mut stream = stream.into();
         let mut tls = client(config);
         while tls.is_handshaking() {
             tls.complete_io(&mut stream)?;

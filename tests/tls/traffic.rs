@@ -12,15 +12,15 @@ use rustls::version::TLS13;
 use socket2::{Domain, Socket, Type};
 
 use crate::support::{
-    assert_same, eventually, in_time, next, pattern, serve_with, Echo, Served, Watch, DEADLINE,
+    assert_same, eventually, in_time, next, pattern, serve_tcp_with, Echo, ServedTcp, Watch, DEADLINE,
 };
 use crate::tls_peer::{client, identity, take, tcp, TlsPeer};
 
 /// A server whose clients the test gets.
-fn clients() -> (Served, Receiver<Client>) {
+fn clients() -> (ServedTcp, Receiver<Client>) {
     let watch = Watch::new();
     let watched = watch.clone();
-    let served = serve_with(
+    let served = serve_tcp_with(
         move || watched.around(Echo),
         |server| server.tls(identity().server()).max_backlog(100 << 20),
     );
@@ -83,7 +83,7 @@ fn records_of_several_threads_are_neither_torn_nor_mixed() {
 
 /// Connects with a receive buffer that holds some segments of the loopback interface. In a smaller one no
 /// segment has room, and then the kernel does not see the progress of the peer.
-fn connect_slow(served: &Served) -> TlsPeer {
+fn connect_slow(served: &ServedTcp) -> TlsPeer {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(256 * 1024).unwrap();
     socket.connect_timeout(&served.address().into(), DEADLINE).unwrap();
@@ -222,7 +222,8 @@ impl Adapter for Deadlines {
 fn a_deadline_holds_in_total_for_a_peer_that_drips_a_record() {
     for size in [100, 10_000] {
         let (sender, reads) = unbounded();
-        let served = serve_with(move || Deadlines(sender.clone()), |server| server.tls(identity().server()));
+        let served =
+            serve_tcp_with(move || Deadlines(sender.clone()), |server| server.tls(identity().server()));
         let mut peer = TlsPeer::connect(served.address());
         assert_eq!(peer.read(5), b"ready");
         peer.stream.conn.writer().write_all(&pattern(size)).unwrap();
@@ -255,7 +256,7 @@ fn a_deadline_holds_in_total_for_a_peer_that_drips_a_record() {
 fn an_idle_timeout_holds_in_total_for_a_peer_that_drips_a_record() {
     let watch = Watch::new();
     let watched = watch.clone();
-    let served = serve_with(
+    let served = serve_tcp_with(
         move || watched.around(Echo),
         |server| server.tls(identity().server()).idle_timeout(Duration::from_millis(500)),
     );
@@ -326,7 +327,7 @@ fn a_large_echo_while_another_thread_posts_lines() {
 /// Input that arrives while a callback runs and a peer that sends in tiny records.
 #[test]
 fn many_tiny_records_in_one_segment() {
-    let served = serve_with(
+    let served = serve_tcp_with(
         || receiving(|client: &Client, data| Ok(client.write(data)?)),
         |server| server.tls(identity().server()),
     );
@@ -341,7 +342,7 @@ fn many_tiny_records_in_one_segment() {
         tls.writer().write_all(&[*byte]).unwrap();
     }
     stream.write_all(&take(&mut tls)).unwrap();
-    let mut peer = TlsPeer { stream: rustls::StreamOwned::new(tls, stream) };
+    let mut peer = TlsPeer { stream: rustls::StreamOwned::new(tls, stream.into()) };
     assert_same(&peer.read(5000), &data);
     eventually("nothing is left", || served.server.stats().bytes_in == 5000);
 }
