@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use backport::{receiving, Adapter, Client, Closing, Input, Result, TcpServer};
 use crossbeam_channel::unbounded;
 use rustls::version::{TLS12, TLS13};
-use socket2::SockRef;
 
 use crate::support::{
     assert_same, eventually, gate, in_time, next, pattern, serve_tcp_with, Echo, ServedTcp, Watch,
