@@ -140,12 +140,11 @@ impl Peer {
     /// With a receive buffer so small that a server's writes soon find no room. A Unix socket has none: there
     /// the server's own send buffer is all the room.
     pub(crate) fn connect_narrow(address: impl Into<Address>) -> Peer {
-        let address = match address.into() {
-            Address::Tcp(address) => address,
+        match address.into() {
+            Address::Tcp(address) => Peer::new(narrow(address)).unwrap(),
             #[cfg(unix)]
-            address => return Peer::connect(address),
-        };
-        Peer::new(narrow(address)).unwrap()
+            address => Peer::connect(address),
+        }
     }
 
     pub(crate) fn new(stream: TcpStream) -> io::Result<Peer> {
