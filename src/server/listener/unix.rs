@@ -1,8 +1,10 @@
 //! Accepts from Unix sockets. [`unix_path`](super::unix_path) has the path of such a socket.
 
+#[cfg(target_os = "linux")]
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
+#[cfg(target_os = "linux")]
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener as StdListener, UnixStream};
 use std::path::{Path, PathBuf};
