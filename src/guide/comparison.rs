@@ -16,7 +16,7 @@
 //!
 //! Tokio is better for many clients that are busy at once, and for tens of thousands of connections, because
 //! switching between tasks is cheaper than switching between threads. Tokio also has the larger ecosystem:
-//! HTTP, TLS, databases. In return, all code that waits must be async, and none of it may block. With
+//! HTTP, gRPC, databases. In return, all code that waits must be async, and none of it may block. With
 //! Backport, a callback may use ordinary libraries and compute for a long time.
 //!
 //! The price of a thread per client is a context switch for each message. Backport takes 1.4 times the CPU
