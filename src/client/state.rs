@@ -55,7 +55,7 @@ pub(crate) struct ClientShared {
     pub(crate) id: ClientId,
     /// The remote side of the accepted connection.
     accepted_from: Remote,
-    /// What the upgrades have found out. Set by the session before `opening`.
+    /// The facts that the upgrades have found out. Set by the session before `opening`.
     upgraded: OnceLock<Box<Upgraded>>,
     pub(crate) connected: Instant,
     pub(super) context: Arc<ClientContext>,
@@ -83,7 +83,7 @@ pub(crate) struct ClientShared {
     pub(super) changed: Condvar,
 }
 
-/// What upgrades have found out about a connection.
+/// The facts that upgrades have found out about a connection.
 pub(crate) struct Upgraded {
     /// The remote side. It differs from the accepted one if a proxy speaks for its client.
     pub(crate) remote: Remote,

@@ -21,7 +21,7 @@ const CALLS: [fn(&Client, &[u8]) -> io::Result<()>; 3] = [
     },
 ];
 
-/// What happens during the switch.
+/// The event during the switch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Event {
     Nothing,
