@@ -169,8 +169,8 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static> Connector<F> {
                 let message = format!("cannot connect: {error}");
                 if self.back_off.is_none() {
                     warn!("server {}: {}", Escaped(server.name()), Escaped(message));
-                    let context = format_args!("cannot connect to {}", self.address);
-                    server.report_failure(with_context(context, &error));
+                    let failure = with_context(format_args!("cannot connect to {}", self.address), &error);
+                    server.report_failure(failure);
                     return None;
                 }
                 (self.troubles.add(), message)
