@@ -89,7 +89,7 @@
 //!   [`transports`](guide::transports), [`timers`](guide::timers).
 //! - Running it: [`endings`](guide::endings), [`stopping`](guide::stopping), [`deadlines`](guide::deadlines),
 //!   [`limits`](guide::limits), [`errors_and_logging`](guide::errors_and_logging),
-//!   [`testing`](guide::testing), [`platforms`](guide::platforms).
+//!   [`outgrowing`](guide::outgrowing), [`testing`](guide::testing), [`platforms`](guide::platforms).
 //! - Background: [`comparison`](guide::comparison), [`from_the_gem`](guide::from_the_gem).
 
 #![forbid(unsafe_code)]

@@ -2,7 +2,7 @@
 //!
 //! Each value is a snapshot. It is computed on the thread that asks for it, and does not change afterwards.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The statistics of one client. [`Client::stats`](crate::Client::stats) returns them.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,15 @@ pub struct ClientStats {
     pub connected_since: Instant,
     /// How many bytes were written or posted to the client and wait because the kernel has not taken them yet.
     pub backlog: usize,
+    /// For how long nothing has arrived from the client. Before its first input, this is the time since it
+    /// connected. This time and `in_callback_for` come from a coarse clock, which is up to 20 ms late.
+    pub idle_for: Duration,
+    /// For how long the adapter has been at work, or `None` if it waits for input.
+    ///
+    /// The time of `receiving` begins when the data has arrived. If several frames have arrived together, the
+    /// later ones wait for the earlier ones, and this time counts. In `serving`, everything between two reads that
+    /// wait is work. The time of a write that waits for the peer counts, too.
+    pub in_callback_for: Option<Duration>,
 }
 
 /// The statistics of one server. [`ServerHandle::stats`](crate::ServerHandle::stats) returns them.
@@ -44,6 +53,16 @@ pub struct ServerStats {
     pub bytes_out: u64,
     /// How many bytes wait for its clients because the kernel has not taken them yet.
     pub backlog: usize,
+    /// How many clients have ended as [`ByPeer`](crate::Closing::ByPeer). This counter and the following ones
+    /// are for the eight reasons of [`Closing`](crate::Closing). Each is counted before the delivery of the last
+    /// output.
+    pub by_peer: u64,
+    /// How many clients have ended as [`ByServer`](crate::Closing::ByServer).
+    pub by_server: u64,
+    /// How many clients have ended as [`Stopping`](crate::Closing::Stopping).
+    pub stopping: u64,
+    /// How many clients have ended as [`Lost`](crate::Closing::Lost).
+    pub lost: u64,
     /// How many clients have ended as [`Panicked`](crate::Closing::Panicked), or had a panic in `closing`, in the
     /// drop of the adapter or in the drop of an error.
     pub panics: u64,
@@ -81,6 +100,10 @@ impl ServerStats {
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.backlog += other.backlog;
+        self.by_peer += other.by_peer;
+        self.by_server += other.by_server;
+        self.stopping += other.stopping;
+        self.lost += other.lost;
         self.panics += other.panics;
         self.failures += other.failures;
         self.idle_timeouts += other.idle_timeouts;

@@ -13,9 +13,9 @@ def example(name):
     return os.path.join(EXAMPLES, name)
 
 
-def run(main):
+def run(main, deadline=2 * DEADLINE):
     """Runs a test with one deadline for all of it."""
-    asyncio.run(asyncio.wait_for(main, 2 * DEADLINE))
+    asyncio.run(asyncio.wait_for(main, deadline))
 
 
 class Server:

@@ -1,6 +1,6 @@
-"""Drives the example `behind_proxy` through the real HAProxy.
+"""Drives the examples `behind_proxy` and `tls_echo` through the real HAProxy.
 
-A case is a way to speak the PROXY protocol. TLS behind HAProxy is one more case, with its own example.
+A case is a way to speak the PROXY protocol. In a case of TLS, either the client or HAProxy encrypts.
 """
 
 import asyncio
@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,14 @@ CASES = [
     ("version 2, with fields", "127.0.0.1", "send-proxy-v2 proxy-v2-options crc32c,unique-id,authority"),
     ("version 1, IPv6", "::1", "send-proxy check inter 100"),
     ("version 2, IPv6", "::1", "send-proxy-v2 check inter 100"),
+]
+
+
+# Who encrypts, and the options of the server.
+TLS_CASES = [
+    ("version 2, TLS of the client", True, "send-proxy-v2 check inter 100"),
+    ("version 1, TLS of the client", True, "send-proxy check inter 100"),
+    ("version 2, TLS of HAProxy", False, "send-proxy-v2 ssl sni str(localhost) check inter 100 {verify}"),
 ]
 
 
@@ -124,7 +133,8 @@ async def checked(balancer, seconds):
     for _ in range(10 * DEADLINE):
         state = balancer.state()
         assert state["status"].startswith("UP"), state["status"]
-        if "L4OK" in state["check_status"]:
+        # L6 is the handshake of TLS.
+        if re.search("L[46]OK", state["check_status"]):
             break
         await asyncio.sleep(0.1)
     else:
@@ -153,6 +163,37 @@ async def case(name, ip, options):
     print(f"  {name}")
 
 
+async def get(ip, port, tls):
+    """The page of the example `tls_echo`, and the client's own address."""
+    name = "localhost" if tls else None
+    opening = asyncio.open_connection(ip, port, ssl=tls, server_hostname=name)
+    reader, writer = await asyncio.wait_for(opening, DEADLINE)
+    own = "{}:{}".format(*writer.get_extra_info("sockname"))
+    writer.write(b"GET / HTTP/1.0\r\n\r\n")
+    page = await asyncio.wait_for(reader.read(), DEADLINE)
+    writer.close()
+    return page.decode(), own
+
+
+async def tls_case(name, of_client, options):
+    async with Server(example("tls_echo"), "127.0.0.1:0", "behind-proxy", log="debug") as server:
+        line = await asyncio.wait_for(server.process.stdout.readline(), DEADLINE)
+        certificate = re.fullmatch(r"certificate (.+)\n", line.decode())[1]
+        options = options.format(verify=f"verify required ca-file {certificate} verifyhost localhost")
+        async with Balancer("127.0.0.1", server.port, options) as balancer:
+            tls = ssl.create_default_context(cafile=certificate) if of_client else None
+            for _ in range(20):
+                page, own = await get("127.0.0.1", balancer.front, tls)
+                assert f"You are {own}.\n" in page, (own, page)
+                assert 'server_name: Some' in page and "TLSv1_3" in page, page
+            await checked(balancer, 1)
+        server.interrupt()
+        status, log = await server.end()
+        assert status == 0 and "WARN" not in log and "ERROR" not in log, log
+        assert log.count("its proxy is") >= 20, log
+    print(f"  {name}")
+
+
 async def strangers():
     """A client without a header is closed, and told nothing."""
     async with Server(example("behind_proxy"), "127.0.0.1:0", log="debug") as server:
@@ -174,6 +215,8 @@ async def main():
         sys.exit("there is no HAProxy")
     for each in CASES:
         await case(*each)
+    for each in TLS_CASES:
+        await tls_case(*each)
     await strangers()
 
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::experiment::{Contender, Experiment, Family, Line, Target};
 use crate::load::hostile::{self, EACH};
+use crate::load::store::{self, Store};
 use crate::load::{broadcast, connect, idle, messages, stdio, stream, Metrics};
 use crate::machine::most_clients;
 use crate::options::Options;
@@ -58,6 +59,7 @@ pub(crate) fn all(options: &Options) -> Vec<Experiment> {
     rows.extend(lines(options));
     rows.extend(broadcasts(options));
     rows.extend(healthy_beside_hostile(options));
+    rows.extend(stores(options));
     #[cfg(feature = "tls")]
     rows.extend(encrypted(options));
     rows.retain(|row| options.keeps(&row.name));
@@ -302,6 +304,24 @@ fn healthy_beside_hostile(options: &Options) -> [Experiment; 2] {
         // Without the hostile clients the CPU is idle here, so this compares some work with none.
         experiment("hostile-unhurried", "a message each 50 ms", hostile::unhurried, Target::Ratio(3.0)),
     ]
+}
+
+/// The example `kv` beside `redis-server`.
+fn stores(options: &Options) -> [Experiment; 2] {
+    let count = if options.quick { 20_000 } else { 200_000 };
+    let row = |at_once, count, target| {
+        let contender =
+            |label, store| Contender { label, run: Box::new(move || store::commands(store, at_once, count)) };
+        let title = format!("example kv, 50 clients, SET and GET, {at_once} at once: CPU per command");
+        Experiment {
+            name: format!("kv-{at_once}"),
+            rounds: options.rounds(),
+            contenders: vec![contender("redis-server", Store::Redis), contender("backport", Store::Kv)],
+            lines: vec![Line { target, ..line(title, "micros", "µs", 1.0) }],
+            at: None,
+        }
+    };
+    [row(1, count / 10, Target::Compared), row(64, count, Target::Ratio(1.3))]
 }
 
 /// TLS 1.3, beside a loop with `rustls::StreamOwned` and beside tokio-rustls.

@@ -2,6 +2,8 @@
 //! the spot.
 //!
 //! Run it:      cargo run -p protocol-examples --example tls_echo   (on another address: add localhost:9000)
+//!              To run it behind a load balancer on this computer that sends the PROXY protocol, add:
+//!              localhost:8443 behind-proxy
 //! Talk to it:  openssl s_client -connect localhost:8443 -CAfile FILE -verify_return_error
 //!              curl --cacert FILE https://localhost:8443/
 //!              The program prints the name of the file with its certificate.
@@ -18,7 +20,7 @@ impl Adapter for Echo {
     fn receiving(&mut self, client: &Client, data: &[u8]) -> Result {
         // A short request is usually in one piece. For real HTTP, use a parser.
         if data.starts_with(b"GET ") {
-            let page = format!("{:#?}\n", client.tls());
+            let page = format!("You are {}.\n{:#?}\n", client.remote(), client.tls());
             let head =
                 format!("HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}", page.len());
             write!(client, "{head}\r\n\r\n{page}")?;
@@ -36,6 +38,7 @@ impl Adapter for Echo {
 fn main() -> Result {
     env_logger::init();
     let address = std::env::args().nth(1).unwrap_or_else(|| "localhost:8443".to_owned());
+    let behind_proxy = std::env::args().nth(2).is_some_and(|word| word == "behind-proxy");
     // A public server has a certificate in two files. It uses `backport::tls::server_config`.
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let key = made.signing_key.serialize_der().try_into()?;
@@ -44,7 +47,12 @@ fn main() -> Result {
     let file = std::env::temp_dir().join(format!("tls-echo-{}.pem", std::process::id()));
     std::fs::write(&file, made.cert.pem())?;
     let result = Backport::run(|machine| {
-        let server = machine.prepare(TcpServer::new(&*address, || Echo).tls(config))?;
+        let mut server = TcpServer::new(&*address, || Echo).tls(config);
+        if behind_proxy {
+            // The header comes before TLS. Only a balancer on this computer is believed.
+            server = server.proxy_protocol(|ip| ip.is_loopback());
+        }
+        let server = machine.prepare(server)?;
         println!("listening on {}", server.local_addr());
         println!("certificate {}", file.display());
         Ok(())

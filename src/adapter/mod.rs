@@ -114,7 +114,10 @@ pub trait Adapter: Send + 'static {
     /// called after the last [hold](Client::hold) is dropped, unless the connection is asked to end earlier.
     /// The functions of [`Client::on_close`] run before it.
     ///
-    /// The connection is ending but not closed yet. Only `closing` can still write. Writes of all other threads
+    /// After a [`close`](Client::close), it begins when the callback that runs has returned. A peer that does not
+    /// read the output that it was sent can delay that by a second.
+    ///
+    /// The connection is ending but not closed yet. Only `closing` can still write or post. Writes of all other threads
     /// fail with [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
     ///
     /// Output that is written here is [delivered](crate::guide::endings#delivered-output) to a peer that keeps

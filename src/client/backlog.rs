@@ -9,6 +9,7 @@ use std::io::{self, IoSlice};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::client::moment::Moment;
 use crate::client::state::{ClientShared, ClientState, Guard, CORK_LIMIT};
 use crate::client::write::vanished;
 use crate::client::Client;
@@ -55,7 +56,7 @@ impl ClientShared {
                 Err(error) => return Err(self.lose(state, error)),
             }
         }
-        state.last_write = Some(Instant::now());
+        state.last_write = Some(Moment::now());
         state.bytes_out += sent as u64;
         if sent == data.len() {
             return Ok(());
@@ -197,8 +198,8 @@ impl ClientState {
                 Ok(count) => {
                     self.bytes_out += count as u64;
                     self.backlog.drain(..count);
-                    let now = Some(Instant::now());
-                    (self.flush_progress, self.last_write) = (now, now);
+                    self.flush_progress = Some(Instant::now());
+                    self.last_write = Some(Moment::now());
                     left -= count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::NoRoom),
@@ -320,6 +321,18 @@ mod tests {
         assert_eq!(outward.read(&mut [0; 8], Instant::now()).unwrap(), 4);
         shared.flush();
         let state = shared.state.lock();
+        assert!(state.backlog.is_empty() && state.was_written_lately());
+    }
+
+    /// A peer that still sends must not get an error for it.
+    #[test]
+    fn output_was_written_lately_if_the_closing_sends_the_backlog() {
+        let (shared, outward) = client(4, Limits::default());
+        shared.post(b"too much").unwrap();
+        shared.state.lock().last_write = None;
+        assert_eq!(outward.read(&mut [0; 8], Instant::now()).unwrap(), 4);
+        let (state, sent) = shared.send_last(shared.state.lock(), Instant::now() + STALL);
+        assert!(matches!(sent, Ok(false)));
         assert!(state.backlog.is_empty() && state.was_written_lately());
     }
 

@@ -14,6 +14,7 @@ use std::{io, mem};
 
 use crate::catch_panic::catch_panic;
 use crate::client::linger::{Undelivered, LINGER_QUIET, LINGER_TOTAL};
+use crate::client::moment::Moment;
 use crate::client::reason::{classify, is_aborted_read};
 use crate::client::state::{Calls, ClientShared, ClientState, Guard, HalfClose, Output};
 use crate::client::Client;
@@ -90,7 +91,8 @@ impl Client {
     /// that calls [`close`](Client::close) or [`abort`](Client::abort), the thread in
     /// [`Machine::run`](crate::Machine::run) at a stop, the thread that drops the last [`Hold`](crate::Hold)
     /// after a stop, the client's own thread, or a thread of the crate that notices a lost connection. `f` must
-    /// not block, because other clients may wait for that thread.
+    /// not block, because other clients may wait for that thread. It must not lock a mutex that a caller of `close`,
+    /// `abort`, `post` or `broadcast` may hold.
     ///
     /// If the connection is already ending, `f` runs at once on the calling thread. Several functions run in
     /// the order of the calls. A panic in `f` is logged.
@@ -162,7 +164,7 @@ impl ClientShared {
     pub(crate) fn end_handshake(&self, error: io::Error) {
         let mut state = self.state.lock();
         if error.kind() != io::ErrorKind::TimedOut {
-            state.last_write = Some(Instant::now());
+            state.last_write = Some(Moment::now());
         }
         self.end_locked(state, Closing::Lost(error), false);
     }

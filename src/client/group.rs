@@ -91,6 +91,9 @@ impl Group {
 
     /// [Posts](Client::post) `data` to every member, and returns how many members accepted it. A slow member
     /// delays no other member.
+    ///
+    /// Two broadcasts at the same time may reach two clients in different orders. If the order matters, hold a lock
+    /// of your own meanwhile. It is never held for long, because a post never waits for a peer.
     pub fn broadcast(&self, data: impl AsRef<[u8]>) -> usize {
         let data = data.as_ref();
         self.clients().iter().filter(|client| client.post(data).is_ok()).count()

@@ -15,6 +15,7 @@
 //! - [`group`]: a set of clients to broadcast to.
 //! - [`state`]: the state that all handles of one client share, behind one lock.
 
+pub(crate) mod activity;
 pub(crate) mod backlog;
 pub(crate) mod close;
 pub(crate) mod cork;
@@ -23,6 +24,7 @@ pub(crate) mod hold;
 pub(crate) mod id;
 mod io_write;
 pub(crate) mod linger;
+pub(crate) mod moment;
 mod reason;
 pub(crate) mod state;
 #[cfg(feature = "tls")]

@@ -10,8 +10,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::client::activity::Activity;
 use crate::client::id::ClientId;
 use crate::client::linger::LINGER_QUIET;
+use crate::client::moment::Moment;
 use crate::closing::Closing;
 use crate::limits::{micros, Limits};
 use crate::remote::Remote;
@@ -57,14 +59,19 @@ pub(crate) struct ClientShared {
     accepted_from: Remote,
     /// The facts that the upgrades have found out. Set by the session before `opening`.
     upgraded: OnceLock<Box<Upgraded>>,
-    pub(crate) connected: Instant,
     pub(super) context: Arc<ClientContext>,
     /// How many bytes were read. Written by the thread that reads, and read by threads that ask for the
     /// statistics. `Relaxed` is enough for that.
     pub(super) bytes_in: AtomicU64,
+    pub(crate) connected: Instant,
+    /// The activity of the session, for the statistics.
+    activity: Activity,
     /// The idle timeout of this client, if it differs from the timeout of the server. Written by any thread,
     /// and read by the thread that reads. `Relaxed` is enough for that.
     pub(super) idle_timeout: IdleTimeout,
+    /// The upgrades have not finished, so the handles of the server do not show the client. Written by the session,
+    /// the last time with `Release` after the output was opened, so a thread that finds the client can write to it.
+    upgrading: AtomicBool,
     /// The connection was asked to end. Set under the lock with `Release`, so a thread that sees the flag
     /// also sees the reason. Read without the lock. Never cleared.
     pub(super) stopping: AtomicBool,
@@ -81,6 +88,13 @@ pub(crate) struct ClientShared {
     /// Signalled when a writer has finished, when the last hold is dropped and when the connection is asked to
     /// end. Writers wait here for their turn. The session waits here for holds, and before its last step.
     pub(super) changed: Condvar,
+}
+
+/// The traffic of a client up to now.
+pub(crate) struct Traffic {
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) backlog: usize,
 }
 
 /// The facts that upgrades have found out about a connection.
@@ -146,7 +160,7 @@ pub(crate) struct ClientState {
     pub(super) flush_progress: Option<Instant>,
     /// How many cork guards exist.
     pub(super) corks: usize,
-    pub(super) last_write: Option<Instant>,
+    pub(super) last_write: Option<Moment>,
     pub(super) bytes_out: u64,
 }
 
@@ -237,10 +251,12 @@ impl ClientShared {
             id,
             accepted_from: remote,
             upgraded: OnceLock::new(),
-            connected: Instant::now(),
             context,
             bytes_in: AtomicU64::new(0),
+            connected: Instant::now(),
+            activity: Activity::new(),
             idle_timeout: IdleTimeout(AtomicU64::new(IdleTimeout::INHERITED)),
+            upgrading: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             input_ended: AtomicBool::new(false),
             #[cfg(feature = "tls")]
@@ -271,9 +287,10 @@ impl ClientShared {
         &self.context
     }
 
-    /// Refuses writes until the upgrades have finished. The session calls this before any other thread can
+    /// Refuses writes until the upgrades have finished, and hides the client from the handles of its server. The session calls this before any other thread can
     /// find the client.
     pub(crate) fn hold_back_output(&self) {
+        self.upgrading.store(true, Ordering::Release);
         self.state.lock().output = Output::HeldBack;
     }
 
@@ -292,6 +309,9 @@ impl ClientShared {
             }
             (previous, state.output)
         };
+        // From now on, it is in `opening`.
+        self.activity.received();
+        self.upgrading.store(false, Ordering::Release);
         // Not under the lock: the drop of a transport closes its descriptor and needs the reactor's lock.
         drop(previous);
         match output {
@@ -312,12 +332,12 @@ impl ClientShared {
         self.input_ended.load(Ordering::Acquire)
     }
 
-    /// Returns `true` if writes are refused. Only `closing` may then still write.
-    /// Returns `true` if other threads may write: the upgrades have finished, and the output has not ended.
-    pub(crate) fn takes_output(&self) -> bool {
-        self.state.lock().output == Output::Open && !self.is_output_ended()
+    /// Returns `true` if the upgrades have not finished, or have failed.
+    pub(crate) fn is_upgrading(&self) -> bool {
+        self.upgrading.load(Ordering::Acquire)
     }
 
+    /// Returns `true` if writes are refused. Only `closing` may then still write.
     pub(crate) fn is_output_ended(&self) -> bool {
         self.output_ended.load(Ordering::Acquire)
     }
@@ -332,13 +352,30 @@ impl ClientShared {
         self.bytes_in.store(total, Ordering::Relaxed);
     }
 
-    pub(crate) fn stats(&self) -> ClientStats {
+    /// Returns what the session does. The thread that serves the client changes it.
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
+    pub(crate) fn traffic(&self) -> Traffic {
         let state = self.state.lock();
-        ClientStats {
+        Traffic {
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             bytes_out: state.bytes_out,
-            connected_since: self.connected,
             backlog: state.unsent(),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> ClientStats {
+        let Traffic { bytes_in, bytes_out, backlog } = self.traffic();
+        let (idle_for, in_callback_for) = self.activity.read();
+        ClientStats {
+            bytes_in,
+            bytes_out,
+            connected_since: self.connected,
+            backlog,
+            idle_for,
+            in_callback_for,
         }
     }
 }
@@ -414,9 +451,9 @@ mod tests {
         assert!(!state.may_be_untaken());
         state.bytes_out += 1;
         assert!(state.may_be_untaken());
-        state.last_write = Some(Instant::now());
+        state.last_write = Some(Moment::now());
         assert!(!state.is_settled() && state.was_written_lately());
-        state.last_write = Instant::now().checked_sub(LINGER_QUIET);
+        state.last_write = Some(Moment { ticks: 0 });
         assert!(state.is_settled() && !state.was_written_lately());
         state.writer_active = true;
         assert!(!state.is_settled());

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::client::linger::{LingerLimit, SendError};
+use crate::client::moment::Moment;
 use crate::client::state::{ClientShared, ClientState, Guard, HalfClose, Output, CORK_LIMIT};
 use crate::client::Client;
 use crate::closing::Closing;
@@ -132,13 +133,13 @@ impl ClientShared {
                 state.backlog.extend(&**slice);
             }
             state.gathered += total;
-            state.last_write = Some(Instant::now());
+            state.last_write = Some(Moment::now());
             return Ok(());
         }
         if !state.writer_active && state.backlog.is_empty() {
             match transport.try_write(slices) {
                 Ok(count) => {
-                    state.last_write = Some(Instant::now());
+                    state.last_write = Some(Moment::now());
                     state.bytes_out += count as u64;
                     if count == total {
                         return Ok(());
@@ -203,8 +204,7 @@ impl ClientShared {
             }
         }
         let (state, result) = self.send_unlocked(state, slices, deadline);
-        let mut state = self.end_if_failed(state, result)?;
-        state.last_write = Some(Instant::now());
+        let state = self.end_if_failed(state, result)?;
         if state.corks == 0 {
             self.flush_rest(state);
         }
@@ -420,5 +420,6 @@ impl ClientState {
     fn note_sent(&mut self, count: usize) {
         self.in_flight = self.in_flight.saturating_sub(count);
         self.bytes_out += count as u64;
+        self.last_write = Some(Moment::now());
     }
 }

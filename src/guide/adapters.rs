@@ -97,7 +97,11 @@
 //!
 //! Do not call [`write`](crate::Client::write) while you hold such a lock, because a slow peer would then
 //! block every client that needs the lock. Release the lock first, or use [`post`](crate::Client::post),
-//! which never blocks.
+//! which never blocks. A function of [`on_close`](crate::Client::on_close) must not need the lock, because a post
+//! or a close can call it.
+//!
+//! A panic while a `Mutex` of the standard library is locked poisons it, and then `unwrap` panics for every other
+//! client, too. The mutex of the crate `parking_lot` is not poisoned.
 //!
 //! # Other ways to make an adapter
 //!

@@ -12,12 +12,15 @@
 //! - replies that still reach the peer after a close, and in a stop,
 //! - restarts that lose no connection.
 //!
+//! The page [`from_std`](super::from_std) has a server in both.
+//!
 //! # tokio and async
 //!
 //! Tokio is better for many clients that are busy at once, and for tens of thousands of connections, because
 //! switching between tasks is cheaper than switching between threads. Tokio also has the larger ecosystem:
 //! HTTP, gRPC, databases. In return, all code that waits must be async, and none of it may block. With
-//! Backport, a callback may use ordinary libraries and compute for a long time.
+//! Backport, a callback may use ordinary libraries and compute for a long time. The page
+//! [`from_tokio`](super::from_tokio) has a server in both.
 //!
 //! The price of a thread per client is a context switch for each message. Backport takes 1.4 times the CPU
 //! time of tokio with 16 busy clients, and 1.8 times with 512. Clients that are connected but silent do not

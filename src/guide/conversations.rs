@@ -40,6 +40,7 @@
 //! |---|---|
 //! | [`chunk`](crate::Input::chunk) | the bytes that have arrived, or `None` at the [end of input](#end-of-input) |
 //! | [`frame`](crate::Input::frame) | the next message, or `None` at the end of input |
+//! | [`parse`](crate::Input::parse) | the next message as a value, or `None` at the end of input |
 //! | `read`, `read_exact`, `read_line`, `take` and the rest of `Read` and `BufRead` | the same as for any reader |
 //! | [`stream`](crate::Input::stream) | input and output as one stream |
 //!
@@ -50,7 +51,7 @@
 //! # End of input
 //!
 //! Reads reach the end of input when the peer ends its output. If the server closes the client or stops,
-//! `chunk` and `frame` also return `None`, and all other reads fail. The page
+//! `chunk`, `frame` and `parse` also return `None`, and all other reads fail. The page
 //! [`endings`](super::endings#reads) shows how that keeps half a message from looking complete.
 //!
 //! # Libraries that need a stream
@@ -59,7 +60,8 @@
 //! returns a [`Stream`], which implements `Read`, `BufRead` and `Write`.
 //!
 //! The documentation of [`Stream`] has an example. The program `examples/protocols/websocket.rs` serves
-//! WebSocket with the crate `tungstenite`.
+//! WebSocket with the crate `tungstenite`. In `examples/protocols/websocket_chat`, other threads also write to
+//! the client of such a library.
 //!
 //! [`Adapter::serving`]: crate::Adapter::serving
 //! [`Input`]: crate::Input

@@ -18,6 +18,12 @@
 //! `closing` may still write. The page [`platforms`](super::platforms) has the differences between systems.
 //! The documentation of [`StdioServer`](crate::StdioServer) has the limits for its reader.
 //!
+//! On Linux, `keepalive` also limits how long a peer that is there takes no output: to one and a half times this
+//! time (`TCP_USER_TIMEOUT` in `tcp(7)`). It matters for posted output, which has no other limit in time.
+//!
+//! On Linux, a long wait for input may end late, by up to an eighth of its time. The timers of the kernel are that
+//! coarse (`kernel/time/timer.c`).
+//!
 //! # Changing them
 //!
 //! - [`ServerHandle::set_idle_timeout`] and [`ServerHandle::set_write_timeout`] change the limits of all

@@ -1,4 +1,4 @@
-//! Errors, panics and the log.
+//! Errors, panics, the log, and the numbers of a machine.
 //!
 //! # Errors of callbacks
 //!
@@ -75,6 +75,47 @@
 //! - If the thread `backport-log` cannot be started, the thread that logs a record calls the logger itself.
 //! - A process that calls `std::process::exit` may lose the last records.
 //!
+//! # Watching a machine
+//!
+//! Statistics say what a machine does now. Any thread may read them at any time, and no call blocks:
+//!
+//! | question | answer |
+//! |---|---|
+//! | how many clients are there, and how much do they send? | [`ServerHandle::stats`], or [`Machine::stats`] for all servers |
+//! | why did clients end? | the counters of [`ServerStats`], one for each reason |
+//! | which clients are there? | [`Machine::servers`] and [`ServerHandle::clients`] |
+//! | which client does not read? | [`ClientStats::backlog`] |
+//! | which client sends nothing? | [`ClientStats::idle_for`] |
+//! | which callback does not return? | [`ClientStats::in_callback_for`] |
+//!
+//! ```
+//! use std::time::Duration;
+//! use backport::Machine;
+//!
+//! # let machine = Machine::new();
+//! # fn watch(machine: &Machine) {
+//! let limit = Duration::from_secs(10);
+//! for client in machine.servers().iter().flat_map(|server| server.clients()) {
+//!     if client.stats().in_callback_for.is_some_and(|time| time > limit) {
+//!         eprintln!("client {}, {}, is stuck", client.id(), client.remote());
+//!     }
+//! }
+//! # }
+//! # watch(&machine);
+//! ```
+//!
+//! The example `examples/protocols/monitor` shows these numbers as a live page with a button that closes a client,
+//! and as metrics for Prometheus at `/metrics`. You can copy its files into your program. It listens only on a
+//! loopback address or on a Unix socket.
+//!
+//! [`ServerHandle::stats`]: crate::ServerHandle::stats
+//! [`ServerHandle::clients`]: crate::ServerHandle::clients
+//! [`ServerStats`]: crate::ServerStats
+//! [`Machine::stats`]: crate::Machine::stats
+//! [`Machine::servers`]: crate::Machine::servers
+//! [`ClientStats::backlog`]: crate::ClientStats::backlog
+//! [`ClientStats::idle_for`]: crate::ClientStats::idle_for
+//! [`ClientStats::in_callback_for`]: crate::ClientStats::in_callback_for
 //! [`Result`]: crate::Result
 //! [`Error`]: crate::Error
 //! [`Failed`]: crate::Closing::Failed

@@ -15,7 +15,8 @@
 //! [`Failed`](crate::Closing::Failed) with a [`FrameError`](crate::framing::FrameError).
 //!
 //! The connection ends at the first byte that makes the error certain. The text of the error says what was
-//! found, and `closing` can still send it to the client. For example, a client that sends newline-delimited
+//! found, and `closing` can still send it to the client. Some texts also say which setting of the server allows
+//! more, so send words of your own to strangers. For example, a client that sends newline-delimited
 //! JSON to a server with `ContentLength` gets this error after its first byte:
 //!
 //! ```text
@@ -52,7 +53,8 @@
 //!   Each message may use another framing.
 //! - [`Client::write_frame`](crate::Client::write_frame) sends one message.
 //!
-//! The example `lsp` is a language server with `ContentLength`, over TCP or standard input and output.
+//! The example `lsp` is a language server with `ContentLength`, over TCP or standard input and output. Some of its
+//! requests take long and can be cancelled, and it sends requests to its client.
 //!
 //! [`ContentLength`]: crate::framing::ContentLength
 //! [`Delimited`]: crate::framing::Delimited

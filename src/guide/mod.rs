@@ -13,11 +13,15 @@
 //! | stop or restart a server cleanly | [`stopping`] |
 //! | limit how long a client may take | [`deadlines`] |
 //! | protect a server from overload | [`limits`] |
-//! | find out why a client ended | [`errors_and_logging`] |
+//! | serve more clients than one machine can | [`outgrowing`] |
+//! | find out why a client ended, and watch a machine that runs | [`errors_and_logging`] |
 //! | test without sockets and without waiting | [`testing`] |
 //! | run on a system other than Linux | [`platforms`] |
 //! | compare this crate with others | [`comparison`] |
 //! | port a program from the Ruby gem | [`from_the_gem`] |
+//! | port a server from tokio | [`from_tokio`] |
+//! | port a loop over `std::net` | [`from_std`] |
+//! | port a server from Python's `socketserver` | [`from_socketserver`] |
 
 pub mod adapters;
 pub mod comparison;
@@ -25,9 +29,13 @@ pub mod conversations;
 pub mod deadlines;
 pub mod endings;
 pub mod errors_and_logging;
+pub mod from_socketserver;
+pub mod from_std;
 pub mod from_the_gem;
+pub mod from_tokio;
 pub mod limits;
 pub mod messages;
+pub mod outgrowing;
 pub mod platforms;
 pub mod servers;
 pub mod stopping;

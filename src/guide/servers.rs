@@ -31,7 +31,9 @@
 //!   [`resume`](crate::ServerHandle::resume).
 //! - [`stop`](crate::ServerHandle::stop) stops this server alone. [`drain`](crate::ServerHandle::drain)
 //!   closes only its listeners, for a [restart](super::stopping#a-restart).
-//! - [`stats`](crate::ServerHandle::stats) returns counts of clients, bytes and failures.
+//! - [`stats`](crate::ServerHandle::stats) returns counts of clients, bytes and the reasons of ends.
+//!   [`Client::stats`](crate::Client::stats) says what a client does: for how long it has sent nothing, and for how
+//!   long its adapter is in a callback.
 //!
 //! # A full server
 //!
@@ -49,6 +51,73 @@
 //! let server = TcpServer::new("localhost:0", echo)
 //!     .max_clients(100)
 //!     .when_full(Full::Refuse("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n".into()));
+//! ```
+//!
+//! # Two servers that share state
+//!
+//! One machine can have several servers, and each can reach the clients of the others. This console for an
+//! administrator lists the clients of a chat and closes one of them. In a real program, the console listens on a
+//! [Unix socket](super::transports#unix-sockets):
+//!
+//! ```
+//! use std::io::{BufRead, BufReader, Write};
+//! use std::net::TcpStream;
+//! use backport::framing::Lines;
+//! use backport::{receiving, Adapter, Client, Machine, Result, ServerHandle};
+//!
+//! struct Console {
+//!     chat: ServerHandle,
+//! }
+//!
+//! impl Adapter for Console {
+//!     fn receiving(&mut self, console: &Client, line: &[u8]) -> Result {
+//!         let line = String::from_utf8_lossy(line);
+//!         let mut clients = self.chat.clients().into_iter();
+//!         match line.split_once(' ').unwrap_or((&line, "")) {
+//!             ("list", _) => {
+//!                 for client in clients {
+//!                     let stats = client.stats();
+//!                     let (idle, bytes) = (stats.idle_for.as_secs(), stats.bytes_in);
+//!                     let remote = client.remote();
+//!                     console.write_line(format!("{} {remote}: idle {idle} s, {bytes} B", client.id()))?;
+//!                 }
+//!             }
+//!             ("kick", id) => match clients.find(|client| client.id().to_string() == id) {
+//!                 Some(client) => client.close(),
+//!                 None => console.write_line("there is no such client")?,
+//!             },
+//!             _ => console.write_line("list, or kick ID")?,
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # fn main() -> Result {
+//! let machine = Machine::new();
+//! let chat = machine.prepare_tcp_server("localhost:0", || {
+//!     receiving(|client: &Client, line| Ok(drop(client.server().broadcast(line))))
+//! })?;
+//! let handle = ServerHandle::clone(&chat);
+//! let console = machine.prepare_tcp_server("localhost:0", move || {
+//!     Console { chat: handle.clone() }.framed(Lines::default())
+//! })?;
+//! let running = machine.start()?;
+//!
+//! let mut member = TcpStream::connect(chat.local_addr())?;
+//! member.write_all(b"hello")?;
+//! while chat.clients().is_empty() {
+//!     std::thread::yield_now();
+//! }
+//! let mut console = TcpStream::connect(console.local_addr())?;
+//! console.write_all(b"list\n")?;
+//! let mut line = String::new();
+//! BufReader::new(console.try_clone()?).read_line(&mut line)?;
+//! let (id, _) = line.split_once(' ').unwrap();
+//! writeln!(console, "kick {id}")?;
+//! std::io::copy(&mut member, &mut std::io::sink())?; // the server has closed it
+//! running.stop()?;
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! # Standard input and output

@@ -40,6 +40,9 @@
 //! second of each other count as one. The page [`platforms`](super::platforms) lists the signals of each
 //! system.
 //!
+//! A signal that is ignored when the process starts stays ignored. A shell script starts a job with `&` in this way,
+//! so SIGINT does not stop that job. SIGTERM does.
+//!
 //! # A restart
 //!
 //! A stop answers each request whose callback has begun. A request that waits in a buffer gets no answer. If
@@ -96,6 +99,7 @@
 //! - A client that is idle between two requests keeps the old process alive until the limit. Let your protocol
 //!   tell such clients to connect again. [`ServerHandle::is_stopped`](crate::ServerHandle::is_stopped) returns
 //!   `true` during a drain.
+//! - Behind a load balancer, [another process takes the new clients](super::outgrowing#a-restart-of-one-node).
 //! - [`Machine::drain`] drains all servers of a machine, and intervals continue until the machine stops.
 //!   [`ServerHandle::drain`](crate::ServerHandle::drain) drains one server.
 //!

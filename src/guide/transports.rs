@@ -42,7 +42,8 @@
 //!
 //! Talk to it with `nc -U /tmp/answer.socket`.
 //!
-//! - The mode is set before the first client can connect.
+//! - The mode is set before the first client can connect. With the mode 600, only the user of the server and the
+//!   administrator of the computer can connect.
 //! - The file of a server that has crashed is replaced. The file of a server that runs is an error of kind
 //!   [`AddrInUse`](std::io::ErrorKind::AddrInUse). A file that is no socket is never deleted.
 //! - The file is removed when the server stops, unless another program has replaced it.
@@ -203,6 +204,7 @@
 //! - The name is resolved for each attempt. If it has several addresses, the next one is tried after 250 ms
 //!   ([RFC 8305](https://www.rfc-editor.org/rfc/rfc8305)).
 //! - A stop ends an attempt and a delay at once.
+//! - The page [`outgrowing`](super::outgrowing#the-connection-to-redis) has a heartbeat for such a connection.
 //!
 //! # A socket that is already connected
 //!

@@ -82,6 +82,11 @@
 //! # }
 //! ```
 //!
+//! Two broadcasts at the same time may reach two clients in different orders. If all clients must get all
+//! messages in one order, hold a lock during each broadcast. No other thread waits long for the lock, because a
+//! broadcast never waits for a peer. The example `websocket_chat` does that. It is a chat in the browser with a
+//! group for each room.
+//!
 //! # The end of the output
 //!
 //! The page [`endings`](super::endings) describes when writes begin to fail, and how long a closing connection

@@ -3,6 +3,7 @@
 
 mod buffer;
 mod copy;
+mod parse;
 pub(crate) mod stream;
 
 use std::fmt;
@@ -31,13 +32,12 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 ///
 /// When the server closes the client or stops, the input ends, even if there are unread bytes. From then on:
 ///
-/// - [`chunk`](Input::chunk) and [`frame`](Input::frame) return `None`.
+/// - [`chunk`](Input::chunk), [`frame`](Input::frame) and [`parse`](Input::parse) return `None`.
 /// - The methods of [`Read`] and [`BufRead`] fail with
 ///   [`ConnectionAborted`](io::ErrorKind::ConnectionAborted). Therefore half a message never looks complete.
 ///   If your code passes this error on with `?`, the reason of the close is kept for `closing`.
 ///
-/// Besides [`chunk`](Input::chunk) and [`frame`](Input::frame), an input has the methods of [`Read`] and
-/// [`BufRead`], such as `read_line`, `read_exact` and `lines`. It can be passed to every function that takes
+/// An input also has the methods of [`Read`] and [`BufRead`], such as `read_line`, `read_exact` and `lines`. It can be passed to every function that takes
 /// a reader. All of these may be mixed, because none of them consumes more than it returns.
 ///
 /// `read_line` has no limit for the length of a line. Use `input.take(limit).read_line(…)` or
@@ -125,6 +125,9 @@ impl Input {
     /// Sets a time after which reads fail with [`TimedOut`](io::ErrorKind::TimedOut) instead of waiting. The
     /// connection continues after such an error. The deadline is in effect until this is called again.
     ///
+    /// If `serving` passes this error on with `?`, the client ends as [`Failed`](Closing::Failed), with a warning in
+    /// the log. Return `Ok(())` instead to end such a client without a warning.
+    ///
     /// Default: `None`. Then only the server's idle timeout limits a read.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
@@ -152,6 +155,16 @@ impl Input {
 
     /// Waits for more bytes, for the end of input, or until the client is closed.
     fn read_more(&mut self) -> io::Result<()> {
+        self.client.shared().activity().waits();
+        let before = self.bytes_in;
+        let result = self.await_more();
+        if self.bytes_in == before {
+            self.client.shared().activity().works();
+        }
+        result
+    }
+
+    fn await_more(&mut self) -> io::Result<()> {
         let mut since = None;
         loop {
             let limit = match self.limit(&mut since) {
@@ -170,7 +183,6 @@ impl Input {
                     self.end_of_input = true;
                     return Ok(());
                 }
-                Ok(Received::Interrupted) if self.client.is_input_ended() => return Ok(()),
                 Ok(Received::Interrupted | Received::TimedOut) => {}
                 Err(error) => {
                     self.client.end(Closing::Lost(duplicate(&error)));
@@ -230,6 +242,7 @@ impl Input {
         self.buffer.fill(count);
         self.bytes_in += count as u64;
         self.client.set_bytes_in(self.bytes_in);
+        self.client.shared().activity().received();
         self.note_consumed(0);
         trace!("client {}: {count} bytes", self.client.id());
     }

@@ -11,6 +11,10 @@ pub(crate) struct Counters {
     pub(crate) refused: AtomicU64,
     pub(crate) accept_errors: AtomicU64,
     pub(crate) handshakes_failed: AtomicU64,
+    by_peer: AtomicU64,
+    by_server: AtomicU64,
+    stopping: AtomicU64,
+    lost: AtomicU64,
     panics: AtomicU64,
     failures: AtomicU64,
     idle_timeouts: AtomicU64,
@@ -21,11 +25,14 @@ impl Counters {
     /// Counts how a client ended.
     pub(crate) fn count(&self, reason: &Closing) {
         let counter = match reason {
+            Closing::ByPeer => &self.by_peer,
+            Closing::ByServer => &self.by_server,
+            Closing::Stopping => &self.stopping,
+            Closing::Lost(_) => &self.lost,
             Closing::Panicked(_) => &self.panics,
             Closing::Failed(_) => &self.failures,
             Closing::Idle => &self.idle_timeouts,
             Closing::TooSlow => &self.too_slow,
-            _ => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -41,6 +48,10 @@ impl Counters {
         stats.refused += read(&self.refused);
         stats.accept_errors += read(&self.accept_errors);
         stats.handshakes_failed += read(&self.handshakes_failed);
+        stats.by_peer += read(&self.by_peer);
+        stats.by_server += read(&self.by_server);
+        stats.stopping += read(&self.stopping);
+        stats.lost += read(&self.lost);
         stats.panics += read(&self.panics);
         stats.failures += read(&self.failures);
         stats.idle_timeouts += read(&self.idle_timeouts);

@@ -34,19 +34,22 @@ impl ServerHandle {
         self.state.name()
     }
 
-    /// Returns the connected clients, in the order in which they connected.
+    /// Returns the connected clients, in the order in which they connected. A client is missing until its TLS
+    /// handshake has succeeded and its PROXY header has arrived.
     #[must_use]
     pub fn clients(&self) -> Vec<Client> {
         self.state.clients()
     }
 
-    /// Returns the connected client with this number, or `None` if it has ended.
+    /// Returns the connected client with this number, or `None` if it has ended or is not in
+    /// [`clients`](ServerHandle::clients) yet.
     #[must_use]
     pub fn client(&self, id: ClientId) -> Option<Client> {
         self.state.client(id)
     }
 
-    /// Returns the number of connected clients.
+    /// Returns the number of connected clients. A client counts from the moment at which it takes a
+    /// [place](crate::TcpServer::max_clients), and so also during its TLS handshake.
     #[must_use]
     pub fn client_count(&self) -> usize {
         self.state.client_count()
@@ -54,6 +57,9 @@ impl ServerHandle {
 
     /// [Posts](Client::post) `data` to every client, and returns how many clients accepted it. A slow client
     /// delays no other client.
+    ///
+    /// Two broadcasts at the same time may reach two clients in different orders. If the order matters, hold a lock
+    /// of your own meanwhile. It is never held for long, because a post never waits for a peer.
     pub fn broadcast(&self, data: impl AsRef<[u8]>) -> usize {
         let data = data.as_ref();
         self.state.clients().iter().filter(|client| client.post(data).is_ok()).count()

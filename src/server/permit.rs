@@ -79,12 +79,12 @@ impl Drop for Permit {
 
 /// Returns a guard, or a permit with its client.
 fn leave(server: &Arc<ServerState>, permits: usize, client: Option<&Client>) {
-    let stats = client.map(Client::stats);
+    let traffic = client.map(|client| client.shared().traffic());
     let mut registry = server.registry().lock();
     let unregistered = client.and_then(|client| registry.clients.remove(&client.id()));
-    if let Some(stats) = stats {
-        registry.bytes_in += stats.bytes_in;
-        registry.bytes_out += stats.bytes_out;
+    if let Some(traffic) = traffic {
+        registry.bytes_in += traffic.bytes_in;
+        registry.bytes_out += traffic.bytes_out;
     }
     registry.permits -= permits;
     let notify = permits > 0 && std::mem::take(&mut registry.waiting);

@@ -219,11 +219,8 @@ fn upgrade<A, F, S>(sessions: &Sessions<F, S>, client: Client, transport: Arc<dy
             client.shared().end_handshake(error);
             never_opened(client, Ok(Ok(())))
         }
-        Ok(Err(error)) => {
-            // A hold delays a stop, but it does not keep a connection that is of no use.
-            client.end(Closing::Lost(error));
-            never_opened(client, Ok(Ok(())))
-        }
+        // A stop has ended it.
+        Ok(Err(_)) => never_opened(client, Ok(Ok(()))),
         Err(message) => never_opened(client, Err(message)),
     }
 }
@@ -277,6 +274,7 @@ fn close<A: Adapter, S>(client: Client, mut adapter: Box<A>, talked: Talked) -> 
     let reason = catch_panic(|| client.shared().begin_closing(outcome, end_of_input));
     let reason = reason.unwrap_or_else(Closing::Panicked);
     let mut panicked = false;
+    client.shared().activity().works();
     if let Err(message) = catch_panic(|| adapter.closing(&client, &reason)) {
         error!("client {}: a panic in closing: {}", client.id(), Escaped(message));
         panicked = true;

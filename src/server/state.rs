@@ -146,12 +146,14 @@ impl ServerState {
         &self.registry
     }
 
+    /// Returns the clients whose upgrades have finished.
     pub(crate) fn clients(&self) -> Vec<Client> {
-        self.registry.lock().clients.values().cloned().collect()
+        let registry = self.registry.lock();
+        registry.clients.values().filter(|client| !client.shared().is_upgrading()).cloned().collect()
     }
 
     pub(crate) fn client(&self, id: ClientId) -> Option<Client> {
-        self.registry.lock().clients.get(&id).cloned()
+        self.registry.lock().clients.get(&id).filter(|client| !client.shared().is_upgrading()).cloned()
     }
 
     pub(crate) fn client_count(&self) -> usize {
@@ -205,7 +207,7 @@ impl ServerState {
             (stats, registry.clients.values().cloned().collect::<Vec<_>>())
         };
         for client in clients {
-            let client = client.stats();
+            let client = client.shared().traffic();
             stats.bytes_in += client.bytes_in;
             stats.bytes_out += client.bytes_out;
             stats.backlog += client.backlog;

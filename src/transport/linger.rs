@@ -17,6 +17,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
@@ -30,6 +31,9 @@ use crate::transport::{Linger, Lingered};
 /// How long input is dropped after the end of output, even if there is no other time limit. Only a few packets
 /// are left by then, and a peer that goes on sending must not keep the connection open.
 pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a slow peer has time to read before the end of output, so that the end has room.
+const WINDOW_PAUSE: Duration = Duration::from_millis(300);
 
 /// How the wait for the peer has ended.
 enum Taken {
@@ -51,6 +55,9 @@ impl SocketTransport {
         match taken {
             Taken::AtOnce if !linger.written_lately => {}
             Taken::AtOnce | Taken::Slowly => {
+                if matches!(taken, Taken::Slowly) && self.read_shut.load(Ordering::Acquire) {
+                    self.await_window(linger);
+                }
                 shutdown(&self.socket, std::net::Shutdown::Write);
                 self.drain(linger.quiet, linger.deadline.min(Instant::now() + DRAIN_LIMIT));
             }
@@ -101,6 +108,19 @@ impl SocketTransport {
                     self.drop_input();
                 }
             }
+        }
+    }
+
+    /// Waits until a peer that goes on reading has room for the end of output, and drops the input that arrives
+    /// until then.
+    ///
+    /// The last output can fill the receive buffer of the peer to the last byte. FIN does not fit into it then,
+    /// and waits in the kernel until the peer has read.
+    fn await_window(&self, linger: &Linger) {
+        let until = linger.deadline.min(Instant::now() + WINDOW_PAUSE);
+        while !self.interrupt.is_aborted() && Instant::now() < until {
+            thread::sleep(WAIT_SLICE.min(until.saturating_duration_since(Instant::now())));
+            self.drop_input();
         }
     }
 

@@ -7,7 +7,7 @@ use std::thread::{self, ThreadId};
 use backport::{Adapter, BoxError, Client, Closing, Input, Result};
 use crossbeam_channel::{unbounded, Sender};
 
-use crate::support::{gate, next, nothing, serve, Address, Echo, Gate, Watch};
+use crate::support::{gate, next, nothing, serve, Echo, Gate, Watch};
 
 #[test]
 fn every_callback_of_a_client_runs_on_one_thread_of_its_own() {
@@ -322,7 +322,7 @@ fn clients_have_ordered_unique_numbers_and_know_their_remote() {
     assert_eq!(first.remote().address(), Some(one.address()));
     assert_eq!(first.remote().ip(), Some(one.address().ip()));
     assert_eq!(first.remote().port(), Some(one.address().port()));
-    assert_eq!(Address::from(*local), served.address());
+    assert_eq!(*local, served.address().tcp());
 }
 
 #[test]

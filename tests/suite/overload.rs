@@ -9,7 +9,8 @@ use backport::{receiving, Adapter, Full, Machine, TcpServer};
 use crossbeam_channel::unbounded;
 
 use crate::support::{
-    eventually, next, nothing, prepare, serve, serve_with, try_prepare, Echo, Peer, Served, Settings, Watch,
+    eventually, next, nothing, prepare, serve, serve_plain_with, serve_with, try_prepare, Echo, Peer, Served,
+    Settings, Watch,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -72,8 +73,11 @@ fn raising_the_limit_lets_those_in_who_wait() {
 
 const BUSY: &[u8] = b"busy, try again later\n";
 
+/// Over TLS, nothing can be said to a client without a handshake, so a refusal is only the end there.
 fn refusing(watch: &Watch, limit: usize) -> Served {
-    limited(|server| server.max_clients(limit).when_full(Full::Refuse(BUSY.to_vec())), watched_echo(watch))
+    serve_plain_with(watched_echo(watch), |server| {
+        server.max_clients(limit).when_full(Full::Refuse(BUSY.to_vec()))
+    })
 }
 
 #[test]
@@ -178,8 +182,9 @@ fn a_suspended_server_refuses_nobody_until_it_is_resumed() {
 fn a_request_that_nobody_has_read_destroys_no_refusal_that_is_still_on_its_way() {
     let watch = Watch::new();
     let message = vec![b'm'; 50_000_000];
-    let served =
-        limited(|server| server.max_clients(1).when_full(Full::Refuse(message)), watched_echo(&watch));
+    let served = serve_plain_with(watched_echo(&watch), |server| {
+        server.max_clients(1).when_full(Full::Refuse(message))
+    });
     let inside = served.connect();
     inside.assert_echo(b"in");
     let slow = Peer::connect_narrow(served.address());
@@ -196,8 +201,9 @@ fn a_request_that_nobody_has_read_destroys_no_refusal_that_is_still_on_its_way()
 fn a_refusal_that_is_too_long_is_cut_and_delays_nobody() {
     let watch = Watch::new();
     let message = vec![b'm'; 50_000_000];
-    let served =
-        limited(|server| server.max_clients(1).when_full(Full::Refuse(message)), watched_echo(&watch));
+    let served = serve_plain_with(watched_echo(&watch), |server| {
+        server.max_clients(1).when_full(Full::Refuse(message))
+    });
     let inside = served.connect();
     inside.assert_echo(b"in");
     // Nobody reads yet.
@@ -214,8 +220,9 @@ fn a_refusal_that_is_too_long_is_cut_and_delays_nobody() {
 #[test]
 fn an_empty_refusal_is_only_the_end() {
     let watch = Watch::new();
-    let served =
-        limited(|server| server.max_clients(1).when_full(Full::Refuse(Vec::new())), watched_echo(&watch));
+    let served = serve_plain_with(watched_echo(&watch), |server| {
+        server.max_clients(1).when_full(Full::Refuse(Vec::new()))
+    });
     let inside = served.connect();
     inside.assert_echo(b"in");
     let peer = served.connect();
@@ -360,7 +367,7 @@ fn timeouts_of_zero_are_short_and_not_none() {
     peer.wait_for_end();
     hasty.wait_until_empty();
     let other = hasty.connect();
-    eventually("it is served", || hasty.server.client_count() == 1);
+    eventually("it is connected", || hasty.server.clients().len() == 1);
     hasty.server.clients()[0].write("small").unwrap();
     assert_eq!(other.read(5), b"small");
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use backport::Client;
 
 use crate::support::{
-    assert_same, eventually, next, nothing, pattern, serve, serve_with, Echo, Peer, Served, Watch,
+    assert_same, eventually, next, nothing, pattern, serve, serve_plain_with, serve_with, Echo, Peer, Served,
+    Watch,
 };
 
 fn server(backlog: usize) -> (Served, Watch) {
@@ -116,7 +117,10 @@ fn a_backlog_takes_its_limit_to_the_byte_and_is_for_what_has_to_wait_alone() {
 
 #[test]
 fn what_a_cork_holds_back_does_not_go_out_as_the_peer_reads() {
-    let (served, watch) = server(64 << 20);
+    let watch = Watch::new();
+    let watched = watch.clone();
+    // Over TLS, bytes that are sent cannot be read before their whole record is.
+    let served = serve_plain_with(move || watched.around(Echo), |server| server.max_backlog(64 << 20));
     let peer = Peer::connect_narrow(served.address());
     let client = next(&watch.opened);
     let posted = fill(&client, 400_000);

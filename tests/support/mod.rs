@@ -4,6 +4,10 @@
 
 #[cfg(unix)]
 pub(crate) mod child;
+#[cfg(feature = "over-tls")]
+pub(crate) mod encrypted;
+#[cfg(feature = "over-tls")]
+pub(crate) mod identity;
 pub(crate) mod peer;
 pub(crate) mod transport;
 pub(crate) mod watch;
@@ -16,7 +20,7 @@ use crossbeam_channel::{bounded, Receiver, Sender};
 
 pub(crate) use peer::{narrow, Peer};
 pub(crate) use transport::{
-    free, over_tcp, prepare, prepare_at, prepare_with, try_prepare, Address, Listening, Listens, Prepare,
+    free, has_resets, prepare, prepare_at, prepare_with, try_prepare, Address, Listening, Listens, Prepare,
     Settings,
 };
 pub(crate) use watch::{Echo, Watch};
@@ -103,6 +107,14 @@ pub(crate) fn serve_with<A: Adapter>(
     set: impl FnOnce(Settings) -> Settings,
 ) -> Served {
     serve_at(transport::free(), factory, set(Settings::default()))
+}
+
+/// As `serve_with`, but in plain text, also in the run over TLS: for what is said before a handshake.
+pub(crate) fn serve_plain_with<A: Adapter>(
+    factory: impl Fn() -> A + Send + Sync + 'static,
+    set: impl FnOnce(Settings) -> Settings,
+) -> Served {
+    serve_at(transport::free_plain(), factory, set(Settings::default()))
 }
 
 /// As `serve`, but always over TCP: for what is TCP's own, such as a reset and a narrow window.

@@ -134,6 +134,10 @@ impl Peer {
                 let stream = std::os::unix::net::UnixStream::connect(path)?;
                 Peer::over(Arc::new(stream), Address::Unix(path))
             }
+            #[cfg(feature = "over-tls")]
+            Address::Tls(address) => {
+                Peer::encrypted(TcpStream::connect_timeout(&address, DEADLINE)?, address)
+            }
         }
     }
 
@@ -142,6 +146,8 @@ impl Peer {
     pub(crate) fn connect_narrow(address: impl Into<Address>) -> Peer {
         match address.into() {
             Address::Tcp(address) => Peer::new(narrow(address)).unwrap(),
+            #[cfg(feature = "over-tls")]
+            Address::Tls(address) => Peer::encrypted(narrow(address), address).unwrap(),
             #[cfg(unix)]
             address => Peer::connect(address),
         }
@@ -151,6 +157,14 @@ impl Peer {
         stream.set_nodelay(true)?;
         let server = stream.peer_addr()?;
         Peer::over(Arc::new(stream), server.into())
+    }
+
+    #[cfg(feature = "over-tls")]
+    fn encrypted(stream: TcpStream, address: SocketAddr) -> io::Result<Peer> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_write_timeout(Some(DEADLINE))?;
+        Peer::over(super::encrypted::Encrypted::over(stream), Address::Tls(address))
     }
 
     fn over(wire: Arc<dyn Wire>, server: Address) -> io::Result<Peer> {
@@ -168,6 +182,8 @@ impl Peer {
     pub(crate) fn shown(&self) -> String {
         match self.server {
             Address::Tcp(_) => self.address().to_string(),
+            #[cfg(feature = "over-tls")]
+            Address::Tls(_) => self.address().to_string(),
             #[cfg(unix)]
             Address::Unix(path) => format!("unix {}", path.display()),
         }

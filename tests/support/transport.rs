@@ -1,7 +1,8 @@
-//! The transport that the suite runs over: `BACKPORT_TRANSPORT=tcp` (the default) or `unix`.
+//! The transport that the suite runs over: `BACKPORT_TRANSPORT=tcp` (the default), `unix` or, in the package of the
+//! tests of TLS, `tls`.
 //!
 //! A test that calls `serve`, `serve_with` or `prepare` runs over each of them. A test about TCP itself calls
-//! `serve_tcp`, and is the same in each run. A further transport, such as TLS, is one more value
+//! `serve_tcp`, and is the same in each run. A further transport is one more value
 //! of [`Transport`], one more arm in [`prepare_with`], and one more [`Wire`](super::peer::Wire).
 
 use std::fmt;
@@ -20,6 +21,8 @@ pub(crate) enum Transport {
     Tcp,
     #[cfg(unix)]
     Unix,
+    #[cfg(feature = "over-tls")]
+    Tls,
 }
 
 /// The transport of this run.
@@ -29,13 +32,19 @@ pub(crate) fn transport() -> Transport {
         Err(_) | Ok("tcp") => Transport::Tcp,
         #[cfg(unix)]
         Ok("unix") => Transport::Unix,
+        #[cfg(feature = "over-tls")]
+        Ok("tls") => Transport::Tls,
         Ok(other) => panic!("there is no transport {other} here"),
     })
 }
 
-/// Whether this run is over TCP.
-pub(crate) fn over_tcp() -> bool {
-    transport() == Transport::Tcp
+/// Whether the peers of this run can reset a connection.
+pub(crate) fn has_resets() -> bool {
+    match transport() {
+        #[cfg(unix)]
+        Transport::Unix => false,
+        _ => true,
+    }
 }
 
 /// Where a server listens. Its text is a part of what the server logs.
@@ -44,6 +53,8 @@ pub(crate) enum Address {
     Tcp(SocketAddr),
     #[cfg(unix)]
     Unix(&'static Path),
+    #[cfg(feature = "over-tls")]
+    Tls(SocketAddr),
 }
 
 impl From<SocketAddr> for Address {
@@ -58,6 +69,8 @@ impl fmt::Display for Address {
             Address::Tcp(address) => address.fmt(f),
             #[cfg(unix)]
             Address::Unix(path) => path.display().fmt(f),
+            #[cfg(feature = "over-tls")]
+            Address::Tls(address) => address.fmt(f),
         }
     }
 }
@@ -70,6 +83,8 @@ impl Address {
             Address::Tcp(address) => address,
             #[cfg(unix)]
             Address::Unix(path) => panic!("{} is no address of TCP", path.display()),
+            #[cfg(feature = "over-tls")]
+            Address::Tls(address) => address,
         }
     }
 
@@ -81,6 +96,8 @@ impl Address {
             Address::Tcp(address) => drop(std::net::TcpListener::bind(address).unwrap()),
             #[cfg(unix)]
             Address::Unix(path) => assert!(!path.exists(), "the path is still there"),
+            #[cfg(feature = "over-tls")]
+            Address::Tls(address) => drop(std::net::TcpListener::bind(address).unwrap()),
         }
     }
 
@@ -200,10 +217,21 @@ pub(crate) fn try_prepare<A: Adapter>(
     prepare_at(machine, free(), factory, settings)
 }
 
+/// As `free`, but never over TLS.
+pub(crate) fn free_plain() -> Address {
+    match free() {
+        #[cfg(feature = "over-tls")]
+        Address::Tls(address) => Address::Tcp(address),
+        address => address,
+    }
+}
+
 /// An address that nobody uses. A port is chosen later, by the system.
 pub(crate) fn free() -> Address {
     match transport() {
         Transport::Tcp => tcp(),
+        #[cfg(feature = "over-tls")]
+        Transport::Tls => Address::Tls(tcp().tcp()),
         #[cfg(unix)]
         Transport::Unix => {
             use std::sync::atomic::{AtomicUsize, Ordering};
@@ -250,6 +278,12 @@ pub(crate) fn prepare_with<A: Adapter>(
         Address::Unix(path) => {
             let server = with.prepare(set!(backport::UnixServer::new(path, factory), settings))?;
             Ok(Listening { address, handle: (*server).clone() })
+        }
+        #[cfg(feature = "over-tls")]
+        Address::Tls(address) => {
+            let server = set!(TcpServer::new(address, factory), settings);
+            let server = with.prepare(server.tls(super::identity::identity().server()))?;
+            Ok(Listening { address: Address::Tls(server.local_addr()), handle: (*server).clone() })
         }
     }
 }

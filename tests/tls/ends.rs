@@ -12,7 +12,7 @@ use rustls::version::{TLS12, TLS13};
 use crate::support::{
     assert_same, eventually, gate, in_time, next, pattern, serve_tcp_with, Echo, ServedTcp, Watch,
 };
-use crate::tls_peer::{identity, tcp, End, TlsPeer};
+use crate::tls_peer::{identity, take, tcp, End, TlsPeer};
 
 fn serve<A: Adapter>(watch: &Watch, factory: impl Fn() -> A + Send + Sync + 'static) -> ServedTcp {
     let watch = watch.clone();
@@ -210,6 +210,28 @@ fn half_a_record_and_the_end_is_a_loss() {
     assert_eq!(next(&watch.closed), "Lost");
     assert_eq!(next(&received), b"whole");
     assert!(received.try_recv().is_err());
+}
+
+/// Also if all of it arrives at once, and if there is more than one read returns.
+#[test]
+fn what_came_before_a_bad_record_is_received() {
+    for size in [5, 100, 16_384, 40_000] {
+        let (watch, (sender, received)) = (Watch::new(), unbounded());
+        let served = serve(&watch, move || {
+            let sender = sender.clone();
+            receiving(move |_, data| Ok(sender.send(data.to_vec())?))
+        });
+        let mut peer = TlsPeer::connect(served.address());
+        let data = pattern(size);
+        peer.stream.conn.writer().write_all(&data).unwrap();
+        let bad = [23, 3, 3, 0, 32].into_iter().chain([0; 32]);
+        let records: Vec<u8> = take(&mut peer.stream.conn).into_iter().chain(bad).collect();
+        peer.stream.sock.write_all(&records).unwrap();
+        assert_eq!(next(&watch.closed), "Lost", "{size}");
+        assert_same(&received.try_iter().collect::<Vec<_>>().concat(), &data);
+        let (_, end) = peer.read_to_any_end();
+        assert_eq!(end, End::Cut);
+    }
 }
 
 #[test]

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use backport::{Client, Full};
+use backport::Full;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, Error, ServerConfig};
 
 use crate::support::{
-    assert_same, eventually, in_time, nothing, pattern, serve_tcp_with, Echo, Peer, ServedTcp, Watch,
-    DEADLINE,
+    assert_same, eventually, pattern, serve_tcp_with, Echo, Peer, ServedTcp, Watch, DEADLINE,
 };
 use crate::tls_peer::{client, client_hello, identity, take, tcp, Identity, TlsPeer};
 
@@ -274,33 +273,6 @@ fn a_full_server_sends_no_plain_text() {
 }
 
 #[test]
-fn a_close_or_an_abort_in_the_handshake_ends_it_at_once() {
-    let (served, watch) = patient_echo();
-    let hello = client_hello();
-    for end in [Client::close, Client::abort] {
-        for cut in [0, hello.len() / 2, hello.len()] {
-            let mut stream = tcp(served.address());
-            stream.write_all(&hello[..cut]).unwrap();
-            eventually("it has begun", || served.server.clients().len() == 1);
-            // Time for the bytes to be read.
-            thread::sleep(Duration::from_millis(30));
-            let client = served.server.clients().remove(0);
-            assert!(client.write("too early").is_err() && client.post("too early").is_err());
-            assert!(client.tls().is_none());
-            let start = Instant::now();
-            end(&client);
-            until_end(&stream);
-            drop(stream);
-            served.wait_until_empty();
-            assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-            nothing(&watch.opened);
-        }
-    }
-    assert_failed(&served, &watch, 0);
-    assert_echoes(&served, &watch);
-}
-
-#[test]
 fn a_broadcast_never_gets_into_a_handshake() {
     let (served, _) = patient_echo();
     for version in [&TLS12, &TLS13] {
@@ -353,29 +325,28 @@ fn data_in_the_same_segment_as_the_end_of_the_handshake_is_received() {
     }
 }
 
-/// P21: an error ends the connection in spite of a hold, also after a stop that waits for the hold.
-#[test]
-fn a_hold_does_not_keep_a_handshake_that_fails() {
-    let (served, watch) = patient_echo();
-    served.machine().set_drain_timeout(DEADLINE * 3);
-    let peer = served.connect();
-    eventually("it has begun", || served.server.clients().len() == 1);
-    let client = served.server.clients().remove(0);
-    let hold = client.hold();
-    let stopping = thread::spawn(move || served.stop());
-    eventually("the stop has reached the client", || client.is_stopping());
-    peer.send("this is no handshake, and it is long enough to be none");
-    peer.wait_for_end();
-    in_time("the stop", move || stopping.join()).unwrap().unwrap();
-    assert!(client.is_closed());
-    nothing(&watch.opened);
-    drop(hold);
-}
-
 /// Plain peers of a plain server beside it are not affected.
 #[test]
 fn a_peer_that_speaks_tls_to_a_plain_server_gets_no_tls() {
     let served = serve_tcp_with(|| Echo, |server| server);
     let peer = Peer::connect(served.address());
     peer.assert_echo(&client_hello());
+}
+
+#[test]
+fn a_client_in_its_handshake_takes_a_place_and_is_not_in_the_list() {
+    let (served, watch) = patient_echo();
+    let mut stream = tcp(served.address());
+    eventually("it takes a place", || served.server.client_count() == 1);
+    assert!(served.server.clients().is_empty());
+    assert_eq!(served.server.broadcast("news"), 0);
+    let mut tls = client(identity().client());
+    stream.write_all(&take(&mut tls)).unwrap();
+    let mut peer = TlsPeer { stream: rustls::StreamOwned::new(tls, stream.into()) };
+    peer.assert_echo(b"through");
+    let shown = watch.opened.recv_timeout(DEADLINE).unwrap();
+    assert_eq!(served.server.clients().remove(0).id(), shown.id());
+    assert!(served.server.client(shown.id()).is_some());
+    assert_eq!(served.server.broadcast("news"), 1);
+    assert_eq!(peer.read(4), b"news");
 }

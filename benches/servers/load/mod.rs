@@ -10,6 +10,7 @@ pub(crate) mod hostile;
 pub(crate) mod idle;
 pub(crate) mod messages;
 pub(crate) mod stdio;
+pub(crate) mod store;
 pub(crate) mod stream;
 
 use std::io;

@@ -243,7 +243,7 @@ impl ClientHandle {
     /// moment in which the connection is closed.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.server.clients().iter().any(|client| client.shared().takes_output())
+        self.server.clients().iter().any(|client| !client.shared().is_output_ended())
     }
 }
 

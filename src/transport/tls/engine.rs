@@ -39,6 +39,8 @@ pub(super) struct Engine {
     ended: bool,
     /// The peer has ended its output.
     peer_ended: bool,
+    /// The peer has broken the rules of TLS. What was decrypted before that still counts.
+    broken: Option<io::Error>,
 }
 
 /// The result of a decryption.
@@ -83,6 +85,7 @@ impl Engine {
             lent: false,
             ended: false,
             peer_ended: false,
+            broken: None,
         }
     }
 
@@ -168,6 +171,9 @@ impl Engine {
     /// `data` only if `buffer` is full.
     ///
     /// The answers of the protocol are sent if there is room, or else with the next output.
+    ///
+    /// # Errors
+    /// As [`check`](Engine::check), after all bytes from before the error were read.
     pub(super) fn decrypt(
         &mut self,
         data: &mut &[u8],
@@ -175,14 +181,21 @@ impl Engine {
         lower: &dyn Transport,
     ) -> io::Result<Decrypted> {
         let mut read = self.read_plain(buffer)?;
-        while !data.is_empty() && read.is_none_or(|count| count > 0 && count < buffer.len()) {
-            self.feed(data, lower)?;
+        while self.broken.is_none()
+            && !data.is_empty()
+            && read.is_none_or(|count| count > 0 && count < buffer.len())
+        {
+            self.feed(data, lower);
             let so_far = read.unwrap_or(0);
             if let Some(more) = self.read_plain(&mut buffer[so_far..])? {
                 read = Some(so_far + more);
             }
         }
-        let drained = !self.peer_ended && read.is_none_or(|count| count < buffer.len());
+        if read.is_none() {
+            self.check()?;
+        }
+        let drained =
+            !self.peer_ended && self.broken.is_none() && read.is_none_or(|count| count < buffer.len());
         Ok(Decrypted { read, drained })
     }
 
@@ -195,15 +208,29 @@ impl Engine {
         }
     }
 
-    /// Takes a part of the ciphertext. All decrypted bytes must have been read.
+    /// Returns whether the peer has kept the rules of TLS.
     ///
     /// # Errors
-    /// `InvalidData` if the peer breaks the rules of TLS. The peer gets an alert.
-    pub(super) fn feed(&mut self, data: &mut &[u8], lower: &dyn Transport) -> io::Result<()> {
-        if self.tls.read_tls(data)? == 0 {
+    /// `InvalidData` if the peer has broken them.
+    pub(super) fn check(&mut self) -> io::Result<()> {
+        self.broken.take().map_or(Ok(()), Err)
+    }
+
+    /// Takes a part of the ciphertext. All decrypted bytes must have been read. If the peer breaks the rules of
+    /// TLS, it gets an alert, and [`check`](Engine::check) returns the error.
+    pub(super) fn feed(&mut self, data: &mut &[u8], lower: &dyn Transport) {
+        match self.tls.read_tls(data) {
             // Nothing counts after the peer's end of output.
-            *data = &[];
-            return Ok(());
+            Ok(0) => {
+                *data = &[];
+                return;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                *data = &[];
+                self.broken = Some(error);
+                return;
+            }
         }
         let result = self.tls.process_new_packets();
         self.peer_ended |= result.as_ref().is_ok_and(rustls::IoState::peer_has_closed);
@@ -214,7 +241,10 @@ impl Engine {
                 debug!("cannot send an answer of TLS: {error}");
             }
         }
-        result.map(drop).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        if result.is_err() {
+            *data = &[];
+        }
+        self.broken = result.err().map(|error| io::Error::new(io::ErrorKind::InvalidData, error));
     }
 
     /// Frees what rustls keeps for incoming records, which are up to 16 KiB long. It shrinks that buffer only

@@ -119,6 +119,15 @@ fn ways() -> Vec<(&'static str, Read1, &'static str)> {
             "Ok(none)",
         ),
         (
+            "parse",
+            |input| {
+                let newline = |bytes: &[u8]| bytes.iter().position(|byte| *byte == b'\n');
+                let line = |bytes: &[u8]| Ok(newline(bytes).map(|at| (text(&bytes[..at]), at + 1)));
+                Ok(input.parse(line)?.unwrap_or("none".to_owned()))
+            },
+            "Ok(none)",
+        ),
+        (
             "chunk",
             |input| {
                 let first = input.chunk()?.map_or("none".to_owned(), text);

@@ -141,7 +141,7 @@ fn the_end_follows_what_a_slow_peer_has_not_taken() {
     for under_a_cork in [false, true] {
         let (served, _peer, _client, lines) = scene();
         let slow = Peer::connect_narrow(served.address());
-        eventually("it is registered", || served.server.client_count() == 2);
+        eventually("it is connected", || served.server.clients().len() == 2);
         let client = served.server.clients().remove(1);
         let data = pattern(30_000);
         client.write(&data).unwrap();
@@ -248,7 +248,7 @@ fn flush_fails_on_another_thread_than_that_of_closing_and_cuts_nothing() {
     let served =
         serve_with(move || Closes(sender.clone(), gate.clone()), |server| server.max_backlog(40_000_000));
     let peer = served.connect();
-    eventually("it is registered", || served.server.client_count() == 1);
+    eventually("it is registered", || served.server.clients().len() == 1);
     let client = served.server.clients().remove(0);
     let data = pattern(8_000_000);
     client.post(&data).unwrap();

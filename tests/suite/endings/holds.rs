@@ -296,7 +296,7 @@ fn a_hold_of_an_ended_client_is_harmless() {
         })
     });
     let peer = served.connect();
-    eventually("it is registered", || served.server.client_count() == 1);
+    eventually("it is registered", || served.server.clients().len() == 1);
     let client = served.server.clients().remove(0);
     peer.send("x");
     assert_eq!((&peer.stream).read(&mut [0]).unwrap(), 0);

@@ -12,7 +12,7 @@ use backport::{Adapter, Client, Closing, Result};
 use crossbeam_channel::{bounded, unbounded, Receiver, Sender};
 
 use crate::support::watch::reason;
-use crate::support::{eventually, in_time, next, nothing, over_tcp, serve, serve_with, Peer, Served};
+use crate::support::{eventually, has_resets, in_time, next, nothing, serve, serve_with, Peer, Served};
 
 /// Reports the order of the events of an ending, with the name of the thread.
 struct Ordered(Sender<String>);
@@ -98,7 +98,7 @@ fn on_close_runs_once_before_closing_whatever_ends_the_connection() {
     let (_served, events, peer) = scene();
     // Without a reset, a peer that is gone looks like one that has ended its output.
     peer.reset();
-    assert_order(&events, "backport-worker", if over_tcp() { "Lost" } else { "ByPeer" });
+    assert_order(&events, "backport-worker", if has_resets() { "Lost" } else { "ByPeer" });
 }
 
 #[test]
