@@ -178,6 +178,15 @@ impl Readiness {
         self.changed.notify_all();
     }
 
+    /// Stops the watch, before `descriptor` is closed.
+    ///
+    /// While the reactor looks at a descriptor, the kernel keeps its file open (Linux since 6.10, `epi_fget` in
+    /// `eventpoll.c`). If it is closed at that time, the connection ends only when the reactor has returned from
+    /// its wait, which may be never. `epoll_ctl` waits until the reactor does not look.
+    pub(crate) fn unwatch(&self, descriptor: &impl AsRawFd) {
+        self.state.lock().unwatch(&self.reactor, descriptor);
+    }
+
     /// Returns our token. Called before the lock is taken, because a reactor that cannot start logs an error.
     fn token(self: &Arc<Self>) -> usize {
         self.reactor.prepare();
@@ -197,14 +206,19 @@ impl Readiness {
             (Some(reading), Some(writing)) => reading | writing,
             (Some(one), None) | (None, Some(one)) => one,
             (None, None) => {
-                state.registered =
-                    state.registered && self.reactor.deregister(descriptor.as_raw_fd()).is_err();
+                state.unwatch(&self.reactor, descriptor);
                 return true;
             }
         };
         let watched = self.reactor.register(descriptor.as_raw_fd(), token, interest, state.registered);
         state.registered |= watched.is_ok();
         watched.is_ok()
+    }
+}
+
+impl ReadinessState {
+    fn unwatch(&mut self, reactor: &Reactor, descriptor: &impl AsRawFd) {
+        self.registered = self.registered && reactor.deregister(descriptor.as_raw_fd()).is_err();
     }
 }
 

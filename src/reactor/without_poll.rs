@@ -64,6 +64,9 @@ impl Readiness {
     /// Does nothing, because no thread can notice a loss.
     pub(crate) fn report_loss<T>(self: &Arc<Self>, _: &T, _: Weak<dyn Flush>) {}
 
+    /// Does nothing, because nothing is watched.
+    pub(crate) fn unwatch<T>(&self, _: &T) {}
+
     pub(crate) fn interrupt(&self) {
         self.interrupted.store(true, Ordering::Release);
     }

@@ -9,7 +9,7 @@ use super::sync::{Condvar, Mutex};
 use super::{deadline, explore, pick, Time};
 use crate::reactor::{Reactor, TakenWait, Waited};
 use crate::threads::Threads;
-use crate::transport::socket::Interrupt;
+use crate::transport::interrupt::Interrupt;
 
 /// The read side of a socket. A read waits until something arrives or until the read side is shut down.
 #[derive(Default)]

@@ -17,6 +17,7 @@
 //! the read returns by itself and the read side stays open. The read side is shut down only if the peer is
 //! silent for that time. After that, the write side is shut down only when the peer has taken all output.
 
+pub(crate) mod interrupt;
 mod linger;
 pub(crate) mod memory;
 pub(crate) mod proxy_header;

@@ -15,7 +15,7 @@
 //!   calls the state of the socket "indeterminate".
 
 use std::io::{self, IoSlice, Read};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,8 @@ use socket2::Socket;
 
 use crate::logging::debug;
 use crate::reactor::{Flush, Reactor, Readiness, Waited, READ_GRACE, WAIT_SLICE};
-use crate::sync::atomic::{fence, AtomicBool, AtomicU64, AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::transport::interrupt::Interrupt;
 use crate::transport::{Grace, Linger, Lingered, Received, Transport};
 
 /// Whether the socket is blocking and has timeouts.
@@ -37,13 +38,6 @@ const HANGUP_PAUSE: Duration = Duration::from_millis(5);
 /// The largest number of bytes that one call sends on Windows. While its buffer is not full, Winsock accepts
 /// data of any size (KB 214397), so a peer that does not read could cause unlimited memory use.
 const MAX_SEND: usize = 64 * 1024;
-
-/// No wait is interrupted.
-const NONE: u8 = 0;
-/// Every wait ends, except the wait for the peer while a connection is closing.
-const INTERRUPTED: u8 = 1;
-/// Every wait ends.
-const ABORTED: u8 = 2;
 
 /// A connected stream socket.
 pub(crate) struct SocketTransport {
@@ -225,78 +219,11 @@ impl Transport for SocketTransport {
     }
 }
 
-/// Coordinates a reader and writers that wait for room with the thread that interrupts them.
-///
-/// Each side sets its own mark before it reads the mark of the other side. All threads agree on one order of
-/// these steps (`SeqCst`). Therefore at least one side sees the mark of the other side.
-#[derive(Default)]
-pub(crate) struct Interrupt {
-    /// `true` if the reader may be waiting. Written by the reader, and read by the thread that interrupts.
-    reading: AtomicBool,
-    /// One of the levels above, which is never lowered. Written by the thread that interrupts or aborts, and
-    /// read by the reader and by writers.
-    level: AtomicU8,
-    /// The place where writers wait for room. Most transports never need it. The first writer that waits
-    /// creates it.
-    readiness: OnceLock<Arc<Readiness>>,
-}
-
-impl Interrupt {
-    /// Calls `read`, which may wait. After an interrupt, does not call it and returns `None`.
-    pub(crate) fn unless_interrupted<T>(&self, read: impl FnOnce() -> T) -> Option<T> {
-        self.reading.store(true, Ordering::SeqCst);
-        let result = (self.level.load(Ordering::SeqCst) == NONE).then(read);
-        self.reading.store(false, Ordering::Release);
-        result
-    }
-
-    /// Returns `true` if every wait must end.
-    pub(crate) fn is_aborted(&self) -> bool {
-        self.level.load(Ordering::SeqCst) == ABORTED
-    }
-
-    /// Returns `true` if the reader may be waiting.
-    pub(crate) fn is_reading(&self) -> bool {
-        self.reading.load(Ordering::SeqCst)
-    }
-
-    /// Ends every wait for room, now and later, and prevents later reads from waiting. Returns `true` if the
-    /// reader may already be waiting. The caller must then end that wait.
-    pub(crate) fn set(&self) -> bool {
-        self.raise(INTERRUPTED);
-        self.is_reading()
-    }
-
-    /// Ends every wait at the [`Readiness`], now and later. The caller must end the wait of the reader.
-    pub(crate) fn set_aborted(&self) {
-        self.raise(ABORTED);
-    }
-
-    /// Returns the place to wait for room, and creates it if it does not exist yet.
-    ///
-    /// A new [`Readiness`] gets the level that was set before. The fences here and in `raise` are a pair.
-    /// Either this function sees the level, or `raise` sees the new [`Readiness`].
-    pub(crate) fn readiness(&self, reactor: &Arc<Reactor>) -> &Arc<Readiness> {
-        let readiness = self.readiness.get_or_init(|| Readiness::new(Arc::clone(reactor)));
-        fence(Ordering::SeqCst);
-        pass_on(readiness, self.level.load(Ordering::SeqCst));
-        readiness
-    }
-
-    fn raise(&self, level: u8) {
-        self.level.fetch_max(level, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        if let Some(readiness) = self.readiness.get() {
-            pass_on(readiness, level);
+impl Drop for SocketTransport {
+    fn drop(&mut self) {
+        if let Some(readiness) = self.interrupt.existing_readiness() {
+            readiness.unwatch(&self.socket);
         }
-    }
-}
-
-fn pass_on(readiness: &Readiness, level: u8) {
-    match level {
-        ABORTED => readiness.abort(),
-        INTERRUPTED => readiness.interrupt(),
-        _ => {}
     }
 }
 
@@ -374,4 +301,54 @@ pub(super) mod flags {
     /// Windows has no such flag and needs none, because the socket is non-blocking there.
     #[cfg(not(unix))]
     pub(in crate::transport) const NON_BLOCKING: i32 = NO_SIGNAL;
+}
+
+#[cfg(all(test, target_os = "linux", not(shuttle)))]
+mod tests {
+    use std::fs;
+    use std::os::fd::OwnedFd;
+    use std::os::linux::fs::MetadataExt;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::threads::Threads;
+
+    struct Nothing;
+
+    impl Flush for Nothing {
+        fn flush(&self) {}
+        fn check_progress(&self) -> Option<Duration> {
+            None
+        }
+        fn lost(&self) {}
+    }
+
+    /// Whether an epoll of this process watches the socket with that inode (`proc_pid_fdinfo(5)`).
+    fn is_watched(inode: u64) -> bool {
+        let inode = format!("ino:{inode:x} ");
+        let entries = fs::read_dir("/proc/self/fdinfo").unwrap();
+        let texts = entries.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
+        texts
+            .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+            .any(|line| line.starts_with("tfd:") && line.contains(&inode))
+    }
+
+    /// Otherwise the kernel may keep the connection open after the close.
+    #[test]
+    fn a_descriptor_is_not_watched_any_more_when_it_is_closed() {
+        let threads = Threads::new();
+        let reactor = Arc::new(Reactor::new(Arc::clone(&threads)));
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        // The kernel ends the watch of a file by itself when its last descriptor is closed.
+        let other = fs::File::from(OwnedFd::from(ours.try_clone().unwrap()));
+        let inode = other.metadata().unwrap().st_ino();
+        let transport = SocketTransport::new(ours.into(), Arc::clone(&reactor));
+        let client: Arc<dyn Flush> = Arc::new(Nothing);
+        assert!(transport.flush_when_writable(Arc::downgrade(&client)));
+        assert!(is_watched(inode));
+        drop(transport);
+        assert!(!is_watched(inode));
+        threads.close(|| ());
+        reactor.stop();
+    }
 }
