@@ -287,8 +287,8 @@ impl ClientShared {
         &self.context
     }
 
-    /// Refuses writes until the upgrades have finished, and hides the client from the handles of its server. The session calls this before any other thread can
-    /// find the client.
+    /// Refuses writes until the upgrades have finished, and hides the client from the handles of its server. The
+    /// session calls this before any other thread can find the client.
     pub(crate) fn hold_back_output(&self) {
         self.upgrading.store(true, Ordering::Release);
         self.state.lock().output = Output::HeldBack;

@@ -115,8 +115,7 @@
 //!
 //! 1. The agent of the node answers `drain` to the next questions of HAProxy. HAProxy asks each half second, sends new
 //!    clients to other nodes, and keeps the connections that exist.
-//! 2. When HAProxy asks again, it has acted on the first answer, and no new client can come. The node calls [`drain`].
-//!    Without HAProxy this happens after five seconds.
+//! 2. After three seconds, HAProxy has asked several times, and no new client comes. The node calls [`drain`].
 //! 3. Each client gets a line that asks it to connect again. It can finish first. After ten seconds, clients that are
 //!    left get a goodbye.
 //! 4. When the last client has left, the connection to Redis is closed. It belongs to a [`Machine`](crate::Machine) of

@@ -5,15 +5,11 @@ use backport::{Adapter, Client, Closing, Result};
 use crate::redis_link::RedisLink;
 
 pub(crate) struct Member {
-    link: RedisLink,
-    nickname: Option<String>,
+    pub(crate) link: RedisLink,
+    pub(crate) nickname: Option<String>,
 }
 
 impl Member {
-    pub(crate) fn new(link: RedisLink) -> Member {
-        Member { link, nickname: None }
-    }
-
     /// Sends a line to everybody, also to this client. A client whose line may be lost is told.
     fn say(&self, client: &Client, line: &str) -> Result {
         if let Err(trouble) = self.link.publish(line) {
@@ -37,25 +33,18 @@ impl Adapter for Member {
             None if line.is_empty() => Ok(client.write_line("Your nickname?")?),
             None => {
                 self.link.members.join(client);
-                let come = format!("* {line} has come");
-                self.nickname = Some(line);
-                self.say(client, &come)
+                self.nickname = Some(line.clone());
+                self.say(client, &format!("* {line} has come"))
             }
         }
     }
 
     fn closing(&mut self, client: &Client, reason: &Closing) {
-        let goodbye = match reason {
-            Closing::Stopping => client.write_line("* this node stops, goodbye"),
-            Closing::Failed(error) => client.write_line(format!("* goodbye: {error}")),
-            _ => Ok(()),
-        };
-        if let Err(error) = goodbye {
-            log::debug!("no goodbye for client {}: {error}", client.id());
+        if let Closing::Stopping = reason {
+            client.write_line("* this node stops, goodbye").ok();
         }
-        let Some(nickname) = &self.nickname else { return };
-        if let Err(trouble) = self.link.publish(&format!("* {nickname} has left")) {
-            log::debug!("the others do not see that client {} has left: {trouble}", client.id());
+        if let Some(nickname) = &self.nickname {
+            self.link.publish(&format!("* {nickname} has left")).ok();
         }
     }
 }

@@ -17,7 +17,7 @@ const CHANNEL: &str = "chat";
 /// How often Redis must answer. A connection that is silent for longer than `SILENCE` is dead.
 const PING: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(3);
-/// The first and the longest delay between two attempts to connect. When Redis comes back, no node waits for longer.
+/// The first and the longest delay between two attempts to connect.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 const CONNECT: Duration = Duration::from_secs(1);
 
@@ -36,18 +36,18 @@ struct State {
 }
 
 impl RedisLink {
-    pub(crate) fn prepare(&self, machine: &Machine, address: String) -> Result {
-        let link = self.clone();
-        let client = TcpClient::new(address, move || link.clone())
+    pub(crate) fn prepare(machine: &Machine, address: String) -> Result<RedisLink> {
+        let (link, ping) = (RedisLink::default(), cmd("PING").get_packed_command());
+        let again = link.clone();
+        let client = TcpClient::new(address, move || again.clone())
             .reconnect(Some(RECONNECT))
             .connect_timeout(CONNECT)
             .idle_timeout(SILENCE);
         let redis = machine.prepare(client)?;
-        let ping = cmd("PING").get_packed_command();
         machine.prepare_interval(PING, move |_| {
             redis.broadcast(&ping);
         });
-        Ok(())
+        Ok(link)
     }
 
     /// Waits until there is a connection, but not longer than `limit`.
@@ -57,10 +57,7 @@ impl RedisLink {
     }
 
     /// Sends a line to all nodes, and waits until Redis has taken it. A client therefore has only one line under way,
-    /// and cannot fill the memory.
-    ///
-    /// # Errors
-    /// Returns a text that says what may have happened to the line.
+    /// and cannot fill the memory. An error says what may have happened to the line.
     pub(crate) fn publish(&self, line: &str) -> Result<(), &'static str> {
         let command = cmd("PUBLISH").arg(CHANNEL).arg(line).get_packed_command();
         let (sender, answer) = sync_channel(1);
@@ -83,13 +80,7 @@ impl Adapter for RedisLink {
         redis.write(commands)?;
         let mut parser = Parser::new();
         loop {
-            let value = match parser.parse_value(&mut *input) {
-                Ok(value) => value,
-                // The input has ended. The client knows why.
-                Err(error) if error.is_io_error() => return Ok(()),
-                Err(error) => return Err(error.into()),
-            };
-            match value {
+            match parser.parse_value(&mut *input)?.extract_error()? {
                 Value::Push { kind: PushKind::Subscribe, .. } => {
                     state.lock().redis = Some(redis.clone());
                     connected.notify_all();
@@ -103,22 +94,18 @@ impl Adapter for RedisLink {
                 }
                 // The answer to PUBLISH: how many nodes get the line.
                 Value::Int(_) => {
-                    let first = state.lock().waiting.pop_front();
-                    if let Some(waiting) = first {
+                    if let Some(waiting) = state.lock().waiting.pop_front() {
                         waiting.send(())?;
                     }
                 }
-                Value::ServerError(error) => return Err(redis::RedisError::from(error).into()),
                 // The answers to HELLO and PING.
                 _ => {}
             }
         }
     }
 
-    fn closing(&mut self, _: &Client, reason: &Closing) {
-        let before = mem::take(&mut *self.state.0.lock());
-        if before.redis.is_some() {
-            log::info!("the subscription has ended: {reason}");
+    fn closing(&mut self, _: &Client, _: &Closing) {
+        if mem::take(&mut *self.state.0.lock()).redis.is_some() {
             self.members.broadcast("* no connection with the other nodes; lines may be missing\n");
         }
     }
