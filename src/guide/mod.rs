@@ -41,5 +41,9 @@ pub mod servers;
 pub mod stopping;
 pub mod testing;
 pub mod timers;
+#[cfg_attr(
+    not(feature = "tls"),
+    allow(rustdoc::broken_intra_doc_links, reason = "some of the links lead to the methods of this feature")
+)]
 pub mod transports;
 pub mod writing;
