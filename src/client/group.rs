@@ -1,10 +1,10 @@
 //! [`Group`]: a set of clients to broadcast to, for example a chat room.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::client::id::ClientId;
+use crate::client::roster::Roster;
 use crate::client::Client;
 use crate::sync::Mutex;
 
@@ -59,7 +59,7 @@ pub struct Group {
 /// Written under the lock by threads that let a client join or leave. Read by threads that broadcast.
 #[derive(Default)]
 struct Members {
-    clients: BTreeMap<ClientId, Client>,
+    clients: Roster,
     /// When there are so many members, clients that have ended are removed. It is twice the number of members
     /// that were left the last time, so the work is in proportion to the joins.
     sweep_at: usize,
@@ -77,7 +77,7 @@ impl Group {
         let mut members = self.members.lock();
         let ended = if members.clients.len() >= members.sweep_at { members.sweep() } else { Vec::new() };
         if !client.is_closed() {
-            members.clients.insert(client.id(), client.clone());
+            members.clients.insert(client.clone());
         }
         drop(members);
         drop(ended);
@@ -85,7 +85,7 @@ impl Group {
 
     /// Removes a client. If it is no member, this does nothing.
     pub fn leave(&self, client: &Client) {
-        let removed = self.members.lock().clients.remove(&client.id());
+        let removed = self.members.lock().clients.remove(client.id());
         drop(removed);
     }
 
@@ -96,30 +96,38 @@ impl Group {
     /// of your own meanwhile. It is never held for long, because a post never waits for a peer.
     pub fn broadcast(&self, data: impl AsRef<[u8]>) -> usize {
         let data = data.as_ref();
-        self.clients().iter().filter(|client| client.post(data).is_ok()).count()
+        let clients = self.members.lock().clients.list();
+        let accepted = clients.iter().filter(|client| client.post(data).is_ok()).count();
+        if accepted < clients.len() {
+            drop(clients);
+            self.sweep();
+        }
+        accepted
     }
 
     /// Returns the members, in the order in which they connected.
     #[must_use]
     pub fn clients(&self) -> Vec<Client> {
-        let mut members = self.members.lock();
-        let ended = members.sweep();
-        let clients = members.clients.values().cloned().collect();
-        drop(members);
-        drop(ended);
-        clients
+        self.sweep();
+        self.members.lock().clients.iter().cloned().collect()
     }
 
     /// Returns the number of members.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.clients().len()
+        self.sweep();
+        self.members.lock().clients.len()
     }
 
     /// Returns `true` if the group has no members.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn sweep(&self) {
+        let ended = self.members.lock().sweep();
+        drop(ended);
     }
 }
 
@@ -128,8 +136,8 @@ impl Members {
     /// values of the user.
     fn sweep(&mut self) -> Vec<Client> {
         let ended: Vec<ClientId> =
-            self.clients.iter().filter(|(_, client)| client.is_closed()).map(|(&id, _)| id).collect();
-        let ended = ended.iter().filter_map(|id| self.clients.remove(id)).collect();
+            self.clients.iter().filter(|client| client.is_closed()).map(Client::id).collect();
+        let ended = ended.into_iter().filter_map(|id| self.clients.remove(id)).collect();
         self.sweep_at = (2 * self.clients.len()).max(FIRST_SWEEP);
         ended
     }

@@ -26,6 +26,7 @@ mod io_write;
 pub(crate) mod linger;
 pub(crate) mod moment;
 mod reason;
+pub(crate) mod roster;
 pub(crate) mod state;
 #[cfg(feature = "tls")]
 mod tls;

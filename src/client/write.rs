@@ -37,7 +37,7 @@ impl Client {
     /// - [`TimedOut`](io::ErrorKind::TimedOut) if the write timeout has passed.
     /// - The error of the operating system if the connection was lost.
     pub fn write(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
-        self.shared.write(&[data.as_ref()])
+        self.shared.write_one(data.as_ref())
     }
 
     /// Writes `line` as one record. Adds a line feed unless `line` already ends in a line feed.
@@ -106,7 +106,9 @@ impl ClientShared {
     /// Writes all the parts as one record.
     pub(crate) fn write(self: &Arc<Self>, parts: &[&[u8]]) -> io::Result<()> {
         const FEW: usize = 8;
-        if parts.len() <= FEW {
+        if let [one] = parts {
+            self.write_one(one)
+        } else if parts.len() <= FEW {
             let mut slices = [IoSlice::new(&[]); FEW];
             for (slice, part) in slices.iter_mut().zip(parts) {
                 *slice = IoSlice::new(part);
@@ -118,6 +120,13 @@ impl ClientShared {
         }
     }
 
+    /// Writes one part as one record, as nearly every write does. Without a list of parts, a write takes a quarter
+    /// fewer instructions.
+    pub(crate) fn write_one(self: &Arc<Self>, data: &[u8]) -> io::Result<()> {
+        self.write_slices(&mut [IoSlice::new(data)])
+    }
+
+    #[inline(always)]
     fn write_slices(self: &Arc<Self>, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
         let mut state = self.state.lock();
         let transport = state.writable()?;

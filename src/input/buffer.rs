@@ -2,32 +2,38 @@
 //!
 //! The buffer is small while the client sends little, and large while it sends much. It grows further if a
 //! frame needs more room. Only the client's own thread uses it. It is dropped when the conversation ends.
+//!
+//! A client that has a large buffer is looked after: each of its reads has a time limit, so that the buffer can be
+//! dropped before a long wait. That limit is a timer of the kernel for each read, so clients that send a few messages
+//! at a time have a middle buffer instead, which they keep while they wait.
 
 /// The size of the small buffer, which is on the stack of the client's thread. The thread has used two pages
 /// of its stack anyway, so an idle client needs no further memory.
 const SMALL: usize = 1024;
-/// The first size of the large buffer, which is used after a read has filled the small one.
+/// The size of the middle buffer, which is used after a read has filled the small one.
+const MIDDLE: usize = 4 * 1024;
+/// The first size of the large buffer, which is used after a read has filled the middle one.
 const LARGE: usize = 64 * 1024;
-/// How many reads in a row must fit into the small buffer before the large one is dropped.
+/// How many reads in a row must fit into the next smaller buffer before the larger one is dropped.
 const CALM: u32 = 64;
 
 /// The bytes that were read and not yet consumed, and room for more.
 pub(super) struct Buffer {
     small: [u8; SMALL],
-    /// The large buffer. It is used instead of the small one, unless it is empty.
-    large: Vec<u8>,
+    /// The middle or the large buffer. It is used instead of the small one, unless it is empty.
+    heap: Vec<u8>,
     /// The unread bytes lie between `start` and `end`.
     start: usize,
     end: usize,
-    /// `true` if the last read has filled the small buffer.
+    /// `true` if the last read has filled the small or the middle buffer.
     filled_up: bool,
-    /// How many of the last reads to the large buffer would have fit into the small one.
+    /// How many of the last reads would have fit into the next smaller buffer.
     calm: u32,
 }
 
 impl Buffer {
     pub(super) fn new() -> Buffer {
-        Buffer { small: [0; SMALL], large: Vec::new(), start: 0, end: 0, filled_up: false, calm: 0 }
+        Buffer { small: [0; SMALL], heap: Vec::new(), start: 0, end: 0, filled_up: false, calm: 0 }
     }
 
     /// Returns how many bytes are unread.
@@ -35,23 +41,21 @@ impl Buffer {
         self.end - self.start
     }
 
-    /// Returns `true` if the large buffer is used although the unread bytes would fit into the small one.
+    /// Returns `true` if the large buffer is used although the unread bytes would fit into a smaller one.
     pub(super) fn is_oversized(&self) -> bool {
-        !self.large.is_empty() && self.len() <= SMALL
+        self.heap.len() > MIDDLE && self.len() <= MIDDLE
     }
 
     /// Returns the unread bytes.
     pub(super) fn unread(&self) -> &[u8] {
-        let bytes = if self.large.is_empty() { &self.small[..] } else { &self.large };
-        &bytes[self.start..self.end]
+        &self.bytes()[self.start..self.end]
     }
 
     /// Consumes `count` unread bytes and returns the part of them that is in `range`.
     pub(super) fn take(&mut self, range: std::ops::Range<usize>, count: usize) -> &[u8] {
         let start = self.start;
         self.consume(count);
-        let bytes = if self.large.is_empty() { &self.small[..] } else { &self.large };
-        &bytes[start + range.start..start + range.end]
+        &self.bytes()[start + range.start..start + range.end]
     }
 
     /// Consumes `count` unread bytes.
@@ -63,53 +67,81 @@ impl Buffer {
     pub(super) fn room(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-            if self.large.is_empty() && self.filled_up {
-                self.large = vec![0; LARGE];
+            if self.filled_up {
+                self.heap = vec![0; self.next_size()];
+                self.filled_up = false;
             } else if self.calm >= CALM {
-                self.large = Vec::new();
+                self.heap = if self.heap.len() > MIDDLE { vec![0; MIDDLE] } else { Vec::new() };
+                self.calm = 0;
             }
-            (self.filled_up, self.calm) = (false, if self.calm >= CALM { 0 } else { self.calm });
         }
         if self.end == self.bytes().len() {
             if self.start > 0 {
                 let (start, end) = (self.start, self.end);
-                self.bytes().copy_within(start..end, 0);
+                self.bytes_mut().copy_within(start..end, 0);
                 (self.start, self.end) = (0, end - start);
-            } else if self.large.is_empty() {
-                self.large = vec![0; LARGE];
-                self.large[..SMALL].copy_from_slice(&self.small);
             } else {
-                self.large.resize(self.large.len() * 2, 0);
+                let size = self.next_size();
+                if self.heap.is_empty() {
+                    self.heap.extend(&self.small);
+                }
+                self.heap.resize(size, 0);
             }
         }
         let end = self.end;
-        &mut self.bytes()[end..]
+        &mut self.bytes_mut()[end..]
     }
 
     /// Adds the first `count` bytes of the free room to the unread bytes.
     pub(super) fn fill(&mut self, count: usize) {
-        self.filled_up = self.large.is_empty() && count == SMALL;
-        self.calm = if count > SMALL || self.large.is_empty() { 0 } else { self.calm + 1 };
         self.end += count;
+        let (size, smaller) = match self.heap.len() {
+            0 => (SMALL, 0),
+            MIDDLE => (MIDDLE, SMALL),
+            size => (size, MIDDLE),
+        };
+        self.filled_up = count == size && size <= MIDDLE;
+        self.calm = if count > smaller { 0 } else { self.calm + 1 };
     }
 
     /// Drops the large buffer if it is oversized. Called before a long wait.
     pub(super) fn relax(&mut self) {
-        let (start, end) = (self.start, self.end);
         if self.is_oversized() {
-            self.small[..end - start].copy_from_slice(&self.large[start..end]);
-            (self.start, self.end) = (0, end - start);
-            self.large = Vec::new();
+            let unread = self.unread();
+            let mut smaller = Buffer::new();
+            if unread.len() > SMALL {
+                smaller.heap = vec![0; MIDDLE];
+            }
+            smaller.room()[..unread.len()].copy_from_slice(unread);
+            smaller.end = unread.len();
+            *self = smaller;
         }
         (self.filled_up, self.calm) = (false, 0);
     }
 
+    /// Returns the size that follows the present one.
+    fn next_size(&self) -> usize {
+        match self.heap.len() {
+            0 => MIDDLE,
+            MIDDLE => LARGE,
+            size => size * 2,
+        }
+    }
+
     /// Returns the buffer that is in use.
-    fn bytes(&mut self) -> &mut [u8] {
-        if self.large.is_empty() {
+    fn bytes(&self) -> &[u8] {
+        if self.heap.is_empty() {
+            &self.small
+        } else {
+            &self.heap
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        if self.heap.is_empty() {
             &mut self.small
         } else {
-            &mut self.large
+            &mut self.heap
         }
     }
 }
@@ -130,32 +162,59 @@ mod tests {
     #[test]
     fn grows_after_a_full_read_and_shrinks_after_many_small_reads() {
         let mut buffer = Buffer::new();
-        assert_eq!(read(&mut buffer, &[1; 5000]), SMALL);
-        assert!(buffer.large.is_empty());
-        buffer.consume(SMALL);
-        assert_eq!(read(&mut buffer, &[1; 100_000]), LARGE);
-        assert!(!buffer.large.is_empty());
-        buffer.consume(LARGE);
-        for _ in 0..CALM {
-            assert_eq!(buffer.room().len(), LARGE);
-            read(&mut buffer, &[1; 10]);
-            buffer.consume(10);
+        for size in [SMALL, MIDDLE, LARGE, LARGE] {
+            assert_eq!(read(&mut buffer, &[1; 100_000]), size);
+            buffer.consume(size);
+        }
+        for (size, next) in [(LARGE, MIDDLE), (MIDDLE, SMALL)] {
+            for _ in 0..CALM {
+                assert_eq!(buffer.room().len(), size);
+                read(&mut buffer, &vec![1; next]);
+                buffer.consume(next);
+            }
         }
         assert_eq!(buffer.room().len(), SMALL);
-        assert!(buffer.large.is_empty());
+        assert!(buffer.heap.is_empty());
+    }
+
+    /// Otherwise a timer of the kernel would begin with each read.
+    #[test]
+    fn bursts_of_two_kilobytes_need_no_buffer_that_is_dropped_before_a_long_wait() {
+        let mut buffer = Buffer::new();
+        for round in 0..3 * CALM {
+            let mut left = 2048;
+            while left > 0 {
+                let count = read(&mut buffer, &vec![1; left]);
+                buffer.consume(count);
+                left -= count;
+            }
+            assert!(!buffer.is_oversized(), "in round {round}");
+        }
+        assert_eq!(buffer.room().len(), MIDDLE);
     }
 
     #[test]
     fn the_large_buffer_is_dropped_before_a_long_wait_and_no_byte_is_lost() {
         let mut buffer = Buffer::new();
-        read(&mut buffer, &[1; SMALL]);
-        buffer.consume(SMALL);
-        read(&mut buffer, &[2; 3000]);
+        for size in [SMALL, MIDDLE] {
+            read(&mut buffer, &[1; MIDDLE]);
+            buffer.consume(size);
+        }
+        read(&mut buffer, &[2; 5000]);
         buffer.relax();
-        assert_eq!(buffer.unread(), [2; 3000], "they do not fit into the small buffer");
-        buffer.consume(2900);
+        assert_eq!(buffer.unread(), [2; 5000], "they do not fit into the middle buffer");
+        buffer.consume(2000);
         buffer.relax();
-        assert_eq!(buffer.unread(), [2; 100]);
+        assert_eq!(buffer.unread(), [2; 3000]);
+        assert_eq!(buffer.room().len(), MIDDLE - 3000);
+        buffer.consume(3000);
+        for size in [MIDDLE, LARGE] {
+            assert_eq!(read(&mut buffer, &[3; LARGE]), size);
+            buffer.consume(size - 100);
+            buffer.consume(if size == MIDDLE { 100 } else { 0 });
+        }
+        buffer.relax();
+        assert_eq!(buffer.unread(), [3; 100]);
         assert_eq!(buffer.room().len(), SMALL - 100);
     }
 
@@ -185,7 +244,11 @@ mod tests {
             fed += read(&mut buffer, &stream[fed..(fed + 999).min(stream.len())]);
             sizes.insert(buffer.bytes().len());
         }
-        assert_eq!(Vec::from_iter(sizes), [SMALL, LARGE, 2 * LARGE, 4 * LARGE], "it doubles when it is full");
+        assert_eq!(
+            Vec::from_iter(sizes),
+            [SMALL, MIDDLE, LARGE, 2 * LARGE, 4 * LARGE],
+            "it doubles when it is full"
+        );
         assert_eq!(buffer.unread(), &stream[7..]);
         assert_eq!(buffer.len(), stream.len() - 7);
         assert_eq!(buffer.take(1..3, 10), &stream[8..10]);

@@ -180,9 +180,10 @@ impl Readiness {
 
     /// Stops the watch, before `descriptor` is closed.
     ///
-    /// While the reactor looks at a descriptor, the kernel keeps its file open (Linux since 6.10, `epi_fget` in
-    /// `eventpoll.c`). If it is closed at that time, the connection ends only when the reactor has returned from
-    /// its wait, which may be never. `epoll_ctl` waits until the reactor does not look.
+    /// While the reactor looks at a descriptor, the kernel keeps its file open (Linux since May 2024, commit
+    /// 4efaa5acf0a1, `epi_fget` in `eventpoll.c`). If the descriptor is closed at that time, the connection ends only
+    /// when the reactor has returned from its wait, which may be never. `epoll_ctl` waits until the reactor does not
+    /// look.
     pub(crate) fn unwatch(&self, descriptor: &impl AsRawFd) {
         self.state.lock().unwatch(&self.reactor, descriptor);
     }

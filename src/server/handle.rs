@@ -61,8 +61,7 @@ impl ServerHandle {
     /// Two broadcasts at the same time may reach two clients in different orders. If the order matters, hold a lock
     /// of your own meanwhile. It is never held for long, because a post never waits for a peer.
     pub fn broadcast(&self, data: impl AsRef<[u8]>) -> usize {
-        let data = data.as_ref();
-        self.state.clients().iter().filter(|client| client.post(data).is_ok()).count()
+        self.state.broadcast(data.as_ref())
     }
 
     /// Stops accepting clients until [`resume`](ServerHandle::resume) is called. Until then, new clients wait

@@ -63,7 +63,7 @@ impl Permit {
             return false;
         }
         registry.accepted += 1;
-        registry.clients.insert(client.id(), client.clone());
+        registry.clients.insert(client.clone());
         registry.peak = registry.peak.max(registry.clients.len());
         drop(registry);
         self.client = Some(client.clone());
@@ -81,7 +81,7 @@ impl Drop for Permit {
 fn leave(server: &Arc<ServerState>, permits: usize, client: Option<&Client>) {
     let traffic = client.map(|client| client.shared().traffic());
     let mut registry = server.registry().lock();
-    let unregistered = client.and_then(|client| registry.clients.remove(&client.id()));
+    let unregistered = client.and_then(|client| registry.clients.remove(client.id()));
     if let Some(traffic) = traffic {
         registry.bytes_in += traffic.bytes_in;
         registry.bytes_out += traffic.bytes_out;

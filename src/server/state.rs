@@ -10,7 +10,6 @@
 //! 3. [`end_clients`](ServerState::end_clients) closes the clients after the last listener has closed.
 //! 4. The last guard of [`permit`](super::permit) is dropped. The server has ended.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -19,6 +18,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{bounded, Receiver};
 
 use crate::client::id::ClientId;
+use crate::client::roster::Roster;
 use crate::client::Client;
 use crate::closing::Closing;
 use crate::event::{Event, Events, ServerId};
@@ -74,7 +74,7 @@ pub(crate) struct ServerState {
 /// thread that stops the server.
 #[derive(Default)]
 pub(super) struct ClientRegistry {
-    pub(super) clients: BTreeMap<ClientId, Client>,
+    pub(super) clients: Roster,
     /// `true` if no more permits are given and no client can register.
     pub(super) closed: bool,
     /// The permits in use: by clients, and by connections on their way from the acceptor to a session.
@@ -149,11 +149,18 @@ impl ServerState {
     /// Returns the clients whose upgrades have finished.
     pub(crate) fn clients(&self) -> Vec<Client> {
         let registry = self.registry.lock();
-        registry.clients.values().filter(|client| !client.shared().is_upgrading()).cloned().collect()
+        registry.clients.iter().filter(|client| !client.shared().is_upgrading()).cloned().collect()
+    }
+
+    /// Posts `data` to every client whose upgrades have finished, and returns how many have accepted it.
+    pub(crate) fn broadcast(&self, data: &[u8]) -> usize {
+        // Before its upgrades have finished, a client refuses everything.
+        let clients = self.registry.lock().clients.list();
+        clients.iter().filter(|client| client.post(data).is_ok()).count()
     }
 
     pub(crate) fn client(&self, id: ClientId) -> Option<Client> {
-        self.registry.lock().clients.get(&id).filter(|client| !client.shared().is_upgrading()).cloned()
+        self.registry.lock().clients.get(id).filter(|client| !client.shared().is_upgrading()).cloned()
     }
 
     pub(crate) fn client_count(&self) -> usize {
@@ -195,7 +202,7 @@ impl ServerState {
 
     pub(crate) fn stats(&self) -> ServerStats {
         let (mut stats, clients) = {
-            let registry = self.registry.lock();
+            let mut registry = self.registry.lock();
             let stats = ServerStats {
                 accepted: registry.accepted,
                 current: registry.clients.len(),
@@ -204,9 +211,9 @@ impl ServerState {
                 bytes_out: registry.bytes_out,
                 ..ServerStats::default()
             };
-            (stats, registry.clients.values().cloned().collect::<Vec<_>>())
+            (stats, registry.clients.list())
         };
-        for client in clients {
+        for client in &*clients {
             let client = client.shared().traffic();
             stats.bytes_in += client.bytes_in;
             stats.bytes_out += client.bytes_out;
@@ -392,7 +399,7 @@ impl ServerState {
     fn refuse_clients(&self) -> Vec<Client> {
         let mut registry = self.registry.lock();
         registry.closed = true;
-        registry.clients.values().cloned().collect()
+        registry.clients.iter().cloned().collect()
     }
 
     /// Called when the last guard has been dropped, which means that the server has ended.

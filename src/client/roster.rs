@@ -1,0 +1,51 @@
+//! [`Roster`]: a set of clients, with a list of them for threads that go through all.
+
+use std::collections::{btree_map, BTreeMap};
+use std::sync::Arc;
+
+use crate::client::id::ClientId;
+use crate::client::Client;
+
+/// A set of clients. Its owner holds a lock around it.
+///
+/// A thread that goes through all clients takes the list, and leaves the lock before it begins. The list is made
+/// when it is first taken, and kept until a client comes or goes. So a broadcast to clients that stay copies
+/// nothing.
+#[derive(Default)]
+pub(crate) struct Roster {
+    clients: BTreeMap<ClientId, Client>,
+    list: Option<Arc<[Client]>>,
+}
+
+impl Roster {
+    pub(crate) fn insert(&mut self, client: Client) {
+        self.list = None;
+        self.clients.insert(client.id(), client);
+    }
+
+    /// Removes a client. The caller drops it without the lock, because that may free values of the user.
+    pub(crate) fn remove(&mut self, id: ClientId) -> Option<Client> {
+        let removed = self.clients.remove(&id)?;
+        // The list shares its clients with the set, except for the one that goes. So this frees no client.
+        self.list = None;
+        Some(removed)
+    }
+
+    pub(crate) fn get(&self, id: ClientId) -> Option<&Client> {
+        self.clients.get(&id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Returns the clients, in the order in which they connected.
+    pub(crate) fn iter(&self) -> btree_map::Values<'_, ClientId, Client> {
+        self.clients.values()
+    }
+
+    /// Returns the list of all clients, in the order in which they connected.
+    pub(crate) fn list(&mut self) -> Arc<[Client]> {
+        Arc::clone(self.list.get_or_insert_with(|| self.clients.values().cloned().collect()))
+    }
+}
