@@ -18,6 +18,7 @@
 //! - `syscalls` counts system calls with strace.
 //! - `load` is the clients.
 //! - `server` holds a server process, and `options` reads the command line.
+//! - `rivals` builds the servers in other languages.
 //! - `peers` is the servers under test.
 //! - `machine` describes this computer.
 
@@ -41,6 +42,8 @@ mod plots;
 mod program;
 #[cfg(target_os = "linux")]
 mod report;
+#[cfg(target_os = "linux")]
+mod rivals;
 #[cfg(target_os = "linux")]
 mod rows;
 #[cfg(target_os = "linux")]

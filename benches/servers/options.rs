@@ -15,6 +15,8 @@ Measures the crate beside its rivals. A FILTER keeps the rows whose names contai
   --quick        short rounds and fewer clients: a look, not a measurement
   --rounds N     how often each contender takes its turn (default: 9; --quick: 3)
   --cpu N        the CPU to pin everything to (default: the last)
+  --peers all    measure echo servers in other languages too, in a table of its own: C with pthreads,
+                 Go, Python's socketserver, EventMachine
   --write        write RESULTS.md and the plots also after a quick or filtered run
   --list         list the rows";
 
@@ -31,6 +33,7 @@ pub(crate) struct Options {
     pub(crate) rounds: Option<usize>,
     pub(crate) cpu: Option<usize>,
     pub(crate) write: bool,
+    pub(crate) all_peers: bool,
     pub(crate) filters: Vec<String>,
 }
 
@@ -65,6 +68,11 @@ fn read(mut arguments: Parser) -> Result<Command, lexopt::Error> {
             Arg::Long("quick") => options.quick = true,
             Arg::Long("list") => options.list = true,
             Arg::Long("write") => options.write = true,
+            Arg::Long("peers") => match arguments.value()?.string()?.as_str() {
+                "all" => options.all_peers = true,
+                "default" => {}
+                other => return Err(format!("`--peers {other}`: it is `all` or `default`").into()),
+            },
             Arg::Long("rounds") => options.rounds = Some(arguments.value()?.parse()?),
             Arg::Long("cpu") => options.cpu = Some(arguments.value()?.parse()?),
             // Cargo adds it.

@@ -14,12 +14,7 @@ pub(crate) fn text(
     cpu: usize,
     options: &Options,
 ) -> String {
-    let mut text = String::from("# Results\n\n");
-    for line in machine {
-        text += &format!("- {line}\n");
-    }
-    text += &format!("- Command: `cargo bench --bench servers{}`\n", arguments(options));
-    text += &format!("- Server and load generator share CPU {cpu}; up to {} rounds\n\n", options.rounds());
+    let mut text = head("Results", machine, cpu, options);
     text += EXPLANATION;
     text +=
         "| load | measure | rival | backport | rival ÷ measure | backport ÷ measure | target | reached |\n";
@@ -46,6 +41,43 @@ pub(crate) fn text(
     text
 }
 
+/// Returns the whole of `RESULTS-PEERS.md`: a column for each contender.
+pub(crate) fn rivals(outcomes: &[Outcome], machine: &[String], cpu: usize, options: &Options) -> String {
+    let mut text = head("Other languages", machine, cpu, options);
+    text +=
+        "The figures of `std loop` are absolute. The others are divided by them within a round. Figures are \
+        medians of the rounds.\n\n";
+    let Some(first) = outcomes.first() else { return text };
+    let labels: Vec<_> = first.experiment.contenders.iter().map(|contender| contender.label).collect();
+    text += &format!("| load | {} |\n|---{}|\n", labels.join(" | "), "|---".repeat(labels.len()));
+    for outcome in outcomes {
+        for line in &outcome.experiment.lines {
+            text += &format!("| {} ", line.title);
+            for index in 0..labels.len() {
+                let cell =
+                    match (index, outcome.figure(index, line.metric), outcome.ratio(index, line.metric)) {
+                        (0, Some(figure), _) => format!("{} {}", number(figure.median), line.unit),
+                        (_, _, Some(ratio)) => format!("{:.2}", ratio.median),
+                        _ => "failed".to_owned(),
+                    };
+                text += &format!("| {cell} ");
+            }
+            text.push_str("|\n");
+        }
+    }
+    text
+}
+
+fn head(title: &str, machine: &[String], cpu: usize, options: &Options) -> String {
+    let mut text = format!("# {title}\n\n");
+    for line in machine {
+        text += &format!("- {line}\n");
+    }
+    text += &format!("- Command: `cargo bench --bench servers{}`\n", arguments(options));
+    text += &format!("- Server and load generator share CPU {cpu}; up to {} rounds\n\n", options.rounds());
+    text
+}
+
 const EXPLANATION: &str = "\
 CPU time is the user and system time of the server process, by its process clock. If a row does not say otherwise, \
 the measure is a hand-written `std::net` loop (a thread per connection, a buffer of 64 KiB, nodelay), and the rival \
@@ -57,6 +89,9 @@ fn arguments(options: &Options) -> String {
     let mut words: Vec<String> = options.filters.clone();
     if options.quick {
         words.insert(0, "--quick".to_owned());
+    }
+    if options.all_peers {
+        words.insert(0, "--peers all".to_owned());
     }
     if words.is_empty() {
         String::new()

@@ -9,10 +9,20 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
+
 use crate::peers::{Kind, Peer};
+use crate::rivals;
 
 /// The longest time that an answer may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Returns the CPU time of a process up to now, with the threads that have ended.
+pub(crate) fn cpu_time(process: &Child) -> io::Result<Duration> {
+    let pid = Pid::from_raw(i32::try_from(process.id()).map_err(io::Error::other)?);
+    Ok(clock_gettime(clock_getcpuclockid(pid)?)?.into())
+}
 
 /// A server process. It is killed when this is dropped.
 pub(crate) struct Server {
@@ -30,7 +40,10 @@ pub(crate) fn command(peer: Peer, kind: Kind) -> io::Result<Command> {
 
 impl Server {
     pub(crate) fn start(peer: Peer, kind: Kind) -> io::Result<Server> {
-        Server::from(command(peer, kind)?)
+        match peer {
+            Peer::Rival(rival) => Server::from_rival(rivals::command(rival)),
+            peer => Server::from(command(peer, kind)?),
+        }
     }
 
     /// Starts it under `strace`, which writes the number of system calls into `counts`.
@@ -43,8 +56,20 @@ impl Server {
 
     fn from(mut command: Command) -> io::Result<Server> {
         let (ours, theirs) = UnixStream::pair()?;
+        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
+        Server::spawn(command, ours)
+    }
+
+    /// A program in another language prints its address to its standard output.
+    fn from_rival(mut command: Command) -> io::Result<Server> {
+        let (ours, theirs) = UnixStream::pair()?;
+        command.stdin(OwnedFd::from(theirs.try_clone()?)).stdout(OwnedFd::from(theirs));
+        Server::spawn(command, ours)
+    }
+
+    fn spawn(mut command: Command, ours: UnixStream) -> io::Result<Server> {
         ours.set_read_timeout(Some(PATIENCE))?;
-        let child = command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).spawn()?;
+        let child = command.spawn()?;
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         // The command still holds the other end of the socket. Until it is dropped, no end of input comes.
         drop(command);
@@ -71,10 +96,9 @@ impl Server {
         self.answer()
     }
 
-    /// Returns the CPU time of the process up to now.
-    pub(crate) fn cpu_time(&mut self) -> io::Result<Duration> {
-        let nanoseconds = self.ask("cpu")?.parse().map_err(io::Error::other)?;
-        Ok(Duration::from_nanos(nanoseconds))
+    /// Returns the CPU time of the process up to now, with the threads that have ended.
+    pub(crate) fn cpu_time(&self) -> io::Result<Duration> {
+        cpu_time(&self.child)
     }
 
     /// Returns the certificate of the server.

@@ -22,7 +22,7 @@ pub(crate) fn one_after_another(
     at_once: usize,
     span: Duration,
 ) -> io::Result<Metrics> {
-    let mut server = Server::start(peer, kind)?;
+    let server = Server::start(peer, kind)?;
     let address = server.address;
     visit_for(address, at_once, span / 10)?;
     let before = server.cpu_time()?;

@@ -25,7 +25,7 @@ type Stream = StreamOwned<ClientConnection, TcpStream>;
 ///
 /// `micros`: CPU time per message.
 pub(crate) fn messages(peer: Peer, clients: usize, size: usize, span: Duration) -> io::Result<Metrics> {
-    let mut driver = Driver::start(peer, false)?;
+    let driver = Driver::start(peer, false)?;
     let mut clients = driver.connect(clients)?;
     let message = MESSAGE.repeat(size / MESSAGE.len());
     exchange(&mut clients, &message, span / 10)?;
@@ -47,7 +47,7 @@ pub(crate) fn stream(peer: Peer, clients: usize, span: Duration) -> io::Result<M
 ///
 /// `micros`: CPU time per connection.
 pub(crate) fn handshakes(peer: Peer, resume: bool, span: Duration) -> io::Result<Metrics> {
-    let mut driver = Driver::start(peer, resume)?;
+    let driver = Driver::start(peer, resume)?;
     driver.visits(span / 10)?;
     let before = driver.server.cpu_time()?;
     let count = driver.visits(span)?;

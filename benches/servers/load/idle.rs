@@ -24,11 +24,9 @@ pub(crate) fn idle(peer: Peer, clients: usize) -> io::Result<Metrics> {
     thread::sleep(SILENCE);
     let kib = (server.status("VmRSS")?.saturating_sub(empty)) as f64 / clients as f64;
     let threads = server.status("Threads")? as f64;
-    // The question for the CPU time of thousands of threads takes CPU time itself.
-    let asked = server.cpu_time()?;
     let before = server.cpu_time()?;
     thread::sleep(SILENCE);
-    let spent = (server.cpu_time()? - before).saturating_sub(before - asked);
+    let spent = server.cpu_time()? - before;
     let idle = spent.as_secs_f64() * 1e3 / SILENCE.as_secs_f64();
     let stop = stop(&mut server, &mut crowd)?.as_secs_f64();
     Ok(vec![("kib", kib), ("threads", threads), ("idle", idle), ("stop", stop)])

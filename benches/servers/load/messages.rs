@@ -57,7 +57,7 @@ fn busy(
 
 /// Has every client send a message each `pause`. The messages are spread evenly over the pause.
 pub(crate) fn unhurried(peer: Peer, clients: usize, pause: Duration, turns: u32) -> io::Result<Metrics> {
-    let mut server = Server::start(peer, Kind::Echo)?;
+    let server = Server::start(peer, Kind::Echo)?;
     let mut crowd = Crowd::connect(server.address, clients)?;
     thread::sleep(SETTLING);
     let step = pause / u32::try_from(clients).map_err(io::Error::other)?;

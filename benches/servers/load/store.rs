@@ -9,11 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{kill, Signal};
-use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
 use super::{micros_per, silence, Metrics};
-use crate::server::PATIENCE;
+use crate::server::{cpu_time, PATIENCE};
 
 /// A store that speaks the protocol of Redis.
 #[derive(Clone, Copy)]
@@ -30,9 +29,9 @@ pub(crate) fn commands(store: Store, at_once: u32, count: u32) -> io::Result<Met
     let process = Process(command(store, address)?.stdout(Stdio::null()).spawn()?);
     process.await_listening(address)?;
     benchmark(address, at_once, count / 10)?;
-    let before = process.cpu_time()?;
+    let before = cpu_time(&process.0)?;
     benchmark(address, at_once, count)?;
-    let spent = process.cpu_time()? - before;
+    let spent = cpu_time(&process.0)? - before;
     process.stop()?;
     Ok(vec![("micros", micros_per(spent, 2 * u64::from(count))?)])
 }
@@ -96,10 +95,6 @@ impl Process {
             thread::sleep(Duration::from_millis(10));
         }
         Ok(())
-    }
-
-    fn cpu_time(&self) -> io::Result<Duration> {
-        Ok(clock_gettime(clock_getcpuclockid(self.pid()?)?)?.into())
     }
 
     fn stop(mut self) -> io::Result<()> {

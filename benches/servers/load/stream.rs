@@ -26,7 +26,7 @@ struct Stream {
 ///
 /// `micros`: CPU time per MB (10⁶ bytes) that was sent back; `rate`: MB per second.
 pub(crate) fn echo(peer: Peer, clients: usize, span: Duration) -> io::Result<Metrics> {
-    let mut server = Server::start(peer, Kind::Echo)?;
+    let server = Server::start(peer, Kind::Echo)?;
     let poll = Poll::new()?;
     let mut streams = connect(&poll, server.address, clients)?;
     run(poll, &mut streams, || server.cpu_time(), span)

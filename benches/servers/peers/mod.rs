@@ -24,6 +24,17 @@ pub(crate) enum Peer {
     Std,
     Tokio,
     Backport,
+    /// A program of the folder `rivals`. It serves [`Kind::Echo`] only.
+    Rival(Rival),
+}
+
+/// What a user may take instead, in another language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rival {
+    Pthreads,
+    Go,
+    Python,
+    EventMachine,
 }
 
 /// The service.
@@ -44,6 +55,8 @@ pub(crate) enum Kind {
     /// Echo by one thread for one client after another. It shows the cost of connections that are not handed
     /// over to another thread.
     Alone,
+    /// Echo by threads that wait for a client at a channel. It shows the cost of the hand-over alone.
+    HandOver,
     /// Echo on standard input and output that can be stopped. It asks for readiness before each read.
     Asking,
     /// Echo through TLS.
@@ -51,7 +64,7 @@ pub(crate) enum Kind {
 }
 
 const PEERS: [(&str, Peer); 3] = [("std", Peer::Std), ("tokio", Peer::Tokio), ("backport", Peer::Backport)];
-const KINDS: [(&str, Kind); 9] = [
+const KINDS: [(&str, Kind); 10] = [
     ("echo", Kind::Echo),
     ("crowd", Kind::Crowd),
     ("news", Kind::News),
@@ -59,13 +72,14 @@ const KINDS: [(&str, Kind); 9] = [
     ("lines", Kind::Lines),
     ("gathered", Kind::Gathered),
     ("alone", Kind::Alone),
+    ("hand-over", Kind::HandOver),
     ("asking", Kind::Asking),
     ("encrypted", Kind::Encrypted),
 ];
 
 impl Peer {
     pub(crate) fn name(self) -> &'static str {
-        PEERS[self as usize].0
+        PEERS.iter().find(|(_, peer)| *peer == self).map_or("rival", |(name, _)| name)
     }
 }
 

@@ -3,7 +3,6 @@
 //! | the driver says | the process answers |
 //! |---|---|
 //! | (nothing) | `127.0.0.1:41234`, the address that it listens on |
-//! | `cpu` | its CPU time up to now, in nanoseconds |
 //! | `broadcast` | `done`, when 100 bytes were sent to every client |
 //! | `fill 50` | `done`, when the kernel takes no more for the last 50 clients that connected |
 //! | `certificate` | its certificate, as hexadecimal digits |
@@ -12,9 +11,6 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
-
-use nix::time::{clock_gettime, ClockId};
 
 use super::{backport, std_loop, tokio, Kind, Peer};
 
@@ -26,6 +22,7 @@ pub(crate) fn serve(peer: Peer, kind: Kind) -> io::Result<()> {
         (Peer::Backport, Kind::Stdio) => return backport::stdio(),
         (Peer::Std, Kind::News) => std_loop::start_news()?,
         (Peer::Std, Kind::Alone) => std_loop::start_alone()?,
+        (Peer::Std, Kind::HandOver) => std_loop::start_handing_over()?,
         (Peer::Std, Kind::Echo | Kind::Crowd) => std_loop::start()?,
         (Peer::Tokio, Kind::Echo | Kind::Crowd) => tokio::start()?,
         (Peer::Backport, Kind::Echo | Kind::Crowd | Kind::News | Kind::Lines | Kind::Gathered) => {
@@ -41,7 +38,6 @@ pub(crate) fn serve(peer: Peer, kind: Kind) -> io::Result<()> {
     for command in commands {
         let command = command?;
         match command.split(' ').collect::<Vec<_>>()[..] {
-            ["cpu"] => answer(&driver, cpu_time()?.as_nanos())?,
             ["broadcast"] => {
                 serving.broadcast()?;
                 answer(&driver, "done")?;
@@ -64,9 +60,4 @@ pub(crate) fn serve(peer: Peer, kind: Kind) -> io::Result<()> {
 
 fn answer(mut driver: &UnixStream, what: impl std::fmt::Display) -> io::Result<()> {
     driver.write_all(format!("{what}\n").as_bytes())
-}
-
-/// Returns the CPU time of this process up to now, with the threads that have ended.
-fn cpu_time() -> io::Result<Duration> {
-    Ok(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into())
 }

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{mpsc, Arc, Mutex, PoisonError};
 use std::thread;
 
-use rustix::event::{poll, PollFd, PollFlags};
+use rustix::event::epoll;
 
 use super::{Serving, BUFFER, NEWS};
 
@@ -27,6 +27,22 @@ pub(super) fn start() -> io::Result<Box<dyn Serving>> {
 /// Starts an echo server whose accepting thread serves the clients.
 pub(super) fn start_alone() -> io::Result<Box<dyn Serving>> {
     let address = listen(|stream| drop(echo(&stream)))?;
+    Ok(Box::new(Server { address, streams: Arc::default() }))
+}
+
+/// Starts an echo server that hands its clients over to threads, which wait for them at a channel.
+pub(super) fn start_handing_over() -> io::Result<Box<dyn Serving>> {
+    const THREADS: usize = 64;
+    let (sender, clients) = crossbeam_channel::unbounded::<TcpStream>();
+    for _ in 0..THREADS {
+        let clients = clients.clone();
+        thread::spawn(move || {
+            for stream in clients {
+                drop(echo(&stream));
+            }
+        });
+    }
+    let address = listen(move |stream| drop(sender.send(stream)))?;
     Ok(Box::new(Server { address, streams: Arc::default() }))
 }
 
@@ -106,10 +122,15 @@ pub(super) fn stdio_asking() -> io::Result<()> {
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let (stop, _stopper) = UnixStream::pair()?;
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    for (number, asked) in [input.as_fd(), stop.as_fd()].into_iter().enumerate() {
+        epoll::add(&epoll, asked, epoll::EventData::new_u64(number as u64), epoll::EventFlags::IN)?;
+    }
     let mut buffer = vec![0; BUFFER];
+    let mut events =
+        [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 2];
     loop {
-        let mut asked = [PollFd::new(&input, PollFlags::IN), PollFd::new(&stop, PollFlags::IN)];
-        poll(&mut asked, None)?;
+        epoll::wait(&epoll, &mut events, None)?;
         match input.read(&mut buffer)? {
             0 => return Ok(()),
             count => output.write_all(&buffer[..count])?,
