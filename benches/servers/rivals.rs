@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::peers::Rival;
 
-/// The label, how to build the program, and what to install on Debian.
+/// Each rival has a label, a command that builds its program, and a package of Debian.
 pub(crate) const RIVALS: [(Rival, &str, &[&str], &str); 4] = [
     (Rival::Pthreads, "C, pthreads", &["cc", "-O2", "-pthread", "-o", "{program}", "{source}.c"], "gcc"),
     (Rival::Go, "Go", &["go", "build", "-o", "{program}", "{source}.go"], "golang-go"),
@@ -19,7 +19,7 @@ fn source() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/servers/rivals/echo"))
 }
 
-/// Where the program of that language is built.
+/// Returns the path of the program that is built.
 fn program(rival: Rival) -> PathBuf {
     temp_dir().join(format!("backport-bench-{rival:?}-{}", std::process::id()))
 }
@@ -69,7 +69,7 @@ pub(crate) fn command(rival: Rival) -> Command {
 /// Removes what was built.
 pub(crate) fn remove() {
     for rival in [Rival::Pthreads, Rival::Go] {
-        // What was not built does not exist.
+        // The file does not exist if the program was not built.
         drop(std::fs::remove_file(program(rival)));
     }
 }

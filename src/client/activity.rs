@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::client::moment::Moment;
 
-/// What the session of a client does. Written by the thread that serves the client, and read by threads that ask
+/// The activity of a client's session. Written by the thread that serves the client, and read by threads that ask
 /// for the statistics. `Relaxed` is enough, because a value depends on no other memory. A reader may see the two
 /// fields of different moments, and is then wrong for one snapshot.
 ///

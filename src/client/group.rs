@@ -180,6 +180,15 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_broadcast_removes_members_that_have_ended() {
+        let (group, ended) = (Group::new(), client(0));
+        group.join(&ended);
+        ended.close();
+        assert_eq!(group.broadcast("x"), 0);
+        assert_eq!(group.members.lock().clients.len(), 0);
+    }
+
     /// A group that nobody broadcasts to does not grow either.
     #[test]
     fn members_that_have_ended_do_not_pile_up() {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use coarsetime::{Duration as Ticks, Instant};
 
-/// A point in time of a coarse clock, which the kernel updates every few milliseconds. To read this clock costs a
-/// fifth of what the clock of the standard library costs, and each message reads it twice.
+/// A point in time of a coarse clock, which the kernel updates every few milliseconds. Each message reads this clock
+/// twice. One look takes a fifth of the time that the clock of the standard library takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moment {
     /// The unit and the beginning belong to the clock. The highest bit is never set.

@@ -49,3 +49,38 @@ impl Roster {
         Arc::clone(self.list.get_or_insert_with(|| self.clients.values().cloned().collect()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::state::ClientContext;
+    use crate::remote::Remote;
+    use crate::threads::Threads;
+    use crate::transport::memory::{MemoryTransport, Pipe};
+
+    fn client() -> Client {
+        let transport =
+            MemoryTransport { inward: Pipe::new(1), outward: Pipe::new(4), flush: Arc::default() };
+        let context = Arc::new(ClientContext::for_tests(Threads::new()));
+        Client::new(ClientId::next(), Arc::new(transport), Remote::Memory, context)
+    }
+
+    fn ids(clients: &[Client]) -> Vec<ClientId> {
+        clients.iter().map(Client::id).collect()
+    }
+
+    #[test]
+    fn the_list_is_kept_until_a_client_comes_or_goes() {
+        let mut roster = Roster::default();
+        let (ann, bob) = (client(), client());
+        roster.insert(ann.clone());
+        let first = roster.list();
+        assert!(Arc::ptr_eq(&first, &roster.list()));
+        roster.insert(bob.clone());
+        assert_eq!(ids(&roster.list()), [ann.id(), bob.id()]);
+        assert!(roster.remove(ann.id()).is_some());
+        assert_eq!(ids(&roster.list()), [bob.id()]);
+        assert_eq!(ids(&first), [ann.id()], "a thread that goes through a list is not disturbed");
+        assert!(roster.remove(ann.id()).is_none());
+    }
+}

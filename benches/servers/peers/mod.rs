@@ -28,7 +28,7 @@ pub(crate) enum Peer {
     Rival(Rival),
 }
 
-/// What a user may take instead, in another language.
+/// The echo servers in other languages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rival {
     Pthreads,
