@@ -46,6 +46,11 @@ impl Client {
 impl ClientShared {
     /// Sends one record and never blocks. The backlog takes the rest.
     pub(crate) fn post(self: &Arc<Self>, data: &[u8]) -> io::Result<()> {
+        self.post_at(Moment::now(), data)
+    }
+
+    /// Does the same for a caller that knows the time.
+    pub(super) fn post_at(self: &Arc<Self>, now: Moment, data: &[u8]) -> io::Result<()> {
         let mut state = self.state.lock();
         let transport = state.writable()?;
         let mut sent = 0;
@@ -56,7 +61,7 @@ impl ClientShared {
                 Err(error) => return Err(self.lose(state, error)),
             }
         }
-        state.last_write = Some(Moment::now());
+        state.last_write = Some(now);
         state.bytes_out += sent as u64;
         if sent == data.len() {
             return Ok(());

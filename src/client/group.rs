@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::client::id::ClientId;
-use crate::client::roster::Roster;
+use crate::client::roster::{self, Roster};
 use crate::client::Client;
 use crate::sync::Mutex;
 
@@ -97,7 +97,7 @@ impl Group {
     pub fn broadcast(&self, data: impl AsRef<[u8]>) -> usize {
         let data = data.as_ref();
         let clients = self.members.lock().clients.list();
-        let accepted = clients.iter().filter(|client| client.post(data).is_ok()).count();
+        let accepted = roster::broadcast(&clients, data);
         if accepted < clients.len() {
             drop(clients);
             self.sweep();

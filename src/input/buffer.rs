@@ -67,6 +67,18 @@ impl Buffer {
     pub(super) fn room(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
+        }
+        if self.filled_up || self.calm >= CALM || self.end == self.bytes().len() {
+            self.refit();
+        }
+        let end = self.end;
+        &mut self.bytes_mut()[end..]
+    }
+
+    /// Makes the buffer larger or smaller if it is empty and the last reads ask for it. Makes room if there is none.
+    #[cold]
+    fn refit(&mut self) {
+        if self.end == 0 {
             if self.filled_up {
                 self.heap = vec![0; self.next_size()];
                 self.filled_up = false;
@@ -74,8 +86,7 @@ impl Buffer {
                 self.heap = if self.heap.len() > MIDDLE { vec![0; MIDDLE] } else { Vec::new() };
                 self.calm = 0;
             }
-        }
-        if self.end == self.bytes().len() {
+        } else if self.end == self.bytes().len() {
             if self.start > 0 {
                 let (start, end) = (self.start, self.end);
                 self.bytes_mut().copy_within(start..end, 0);
@@ -88,8 +99,6 @@ impl Buffer {
                 self.heap.resize(size, 0);
             }
         }
-        let end = self.end;
-        &mut self.bytes_mut()[end..]
     }
 
     /// Adds the first `count` bytes of the free room to the unread bytes.

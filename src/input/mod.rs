@@ -184,10 +184,7 @@ impl Input {
                     return Ok(());
                 }
                 Ok(Received::Interrupted | Received::TimedOut) => {}
-                Err(error) => {
-                    self.client.end(Closing::Lost(duplicate(&error)));
-                    return Err(error);
-                }
+                Err(error) => return Err(self.lose(error)),
             }
             if self.client.is_input_ended() {
                 return Ok(());
@@ -200,8 +197,21 @@ impl Input {
     ///
     /// The clock is read only if there is a limit, so a read without a limit costs only the system call.
     fn limit(&self, since: &mut Option<Instant>) -> io::Result<Option<Duration>> {
-        let mut limit = self.client.shared().idle_timeout();
-        if let Some(idle) = limit {
+        let idle = self.client.shared().idle_timeout();
+        if idle.is_none() && self.deadline.is_none() && !self.buffer.is_oversized() {
+            return Ok(None);
+        }
+        self.shortest_limit(idle, since)
+    }
+
+    #[inline(never)]
+    fn shortest_limit(
+        &self,
+        idle: Option<Duration>,
+        since: &mut Option<Instant>,
+    ) -> io::Result<Option<Duration>> {
+        let mut limit = None;
+        if let Some(idle) = idle {
             let left = match *since {
                 Some(since) => idle.saturating_sub(self.waited + since.elapsed()),
                 // The first read happens in any case.
@@ -225,6 +235,12 @@ impl Input {
             limit = Some(limit.map_or(WAIT_SLICE, |limit| limit.min(WAIT_SLICE)));
         }
         Ok(limit)
+    }
+
+    #[cold]
+    fn lose(&self, error: io::Error) -> io::Error {
+        self.client.end(Closing::Lost(duplicate(&error)));
+        error
     }
 
     /// Publishes how much is unread after `count` bytes are consumed, for `Client::start_tls`.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{bounded, Receiver};
 
 use crate::client::id::ClientId;
-use crate::client::roster::Roster;
+use crate::client::roster::{self, Roster};
 use crate::client::Client;
 use crate::closing::Closing;
 use crate::event::{Event, Events, ServerId};
@@ -156,7 +156,7 @@ impl ServerState {
     pub(crate) fn broadcast(&self, data: &[u8]) -> usize {
         // Before its upgrades have finished, a client refuses everything.
         let clients = self.registry.lock().clients.list();
-        clients.iter().filter(|client| client.post(data).is_ok()).count()
+        roster::broadcast(&clients, data)
     }
 
     pub(crate) fn client(&self, id: ClientId) -> Option<Client> {

@@ -75,7 +75,7 @@ impl Outlet {
         retry(|| match parts {
             parts if self.socket => SockRef::from(&self.stdout)
                 .send_vectored_with_flags(&parts[..parts.len().min(1024)], flags::NON_BLOCKING),
-            [one] => (&self.stdout).write(one),
+            [one] => Ok(rustix::io::write(&self.stdout, one)?),
             parts => (&self.stdout).write_vectored(parts),
         })
     }

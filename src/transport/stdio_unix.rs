@@ -10,7 +10,7 @@
 //! If both descriptors are one connected socket, Linux uses [`StdioSocket`] instead.
 
 use std::fs::File;
-use std::io::{self, IoSlice, IsTerminal, Read};
+use std::io::{self, IoSlice, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 
 use crate::logging::error;
 use crate::reactor::{Flush, Reactor, Readiness, Waited, WAIT_SLICE};
+use crate::transport::socket::retry;
 use crate::transport::stdio_guard::StdioGuard;
 use crate::transport::stdio_outlet::Outlet;
 #[cfg(target_os = "linux")]
@@ -109,7 +110,8 @@ struct StdioTransport {
     waker: Waker,
     /// Set by the thread that interrupts, before it wakes the reader. Read by the reader before it waits.
     interrupted: AtomicBool,
-    /// `None` after a pipe or a terminal was closed to end the output. A running write has its own reference.
+    /// `None` after a pipe or a terminal was closed to end the output. A wait for room has its own reference. Locked
+    /// while something is written, which never blocks.
     outlet: Mutex<Option<Arc<Outlet>>>,
     /// The place where writers wait for room.
     readiness: Arc<Readiness>,
@@ -126,6 +128,8 @@ struct Inlet {
     stdin: File,
     poll: Poll,
     events: Events,
+    /// `true` if std's stdin may have read something before the server ran.
+    buffered: bool,
     /// `false` for a regular file or `/dev/null`, which cannot be polled and never blocks.
     pollable: bool,
     /// `true` for a terminal, which returns one line per read, even if more lines are available.
@@ -154,7 +158,7 @@ impl Inlet {
         let terminal = stdin.is_terminal();
         let events = Events::with_capacity(4);
         let (more, ready, hung_up) = (false, false, false);
-        Ok((Inlet { stdin, poll, events, pollable, terminal, more, ready, hung_up }, waker))
+        Ok((Inlet { stdin, poll, events, buffered: true, pollable, terminal, more, ready, hung_up }, waker))
     }
 
     /// Waits until there is something to read, until an interrupt, or until `timeout` has passed.
@@ -188,38 +192,45 @@ impl Inlet {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self.stdin.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => {
-                    self.ready = false;
-                    let drained = matches!(result, Ok(count) if count < buffer.len());
-                    self.more = !drained || self.terminal || self.hung_up;
-                    return result;
-                }
-            }
-        }
+        let result = retry(|| read(&self.stdin, buffer));
+        self.ready = false;
+        let drained = matches!(result, Ok(count) if count < buffer.len());
+        self.more = !drained || self.terminal || self.hung_up;
+        result
     }
 }
 
+/// Makes the system call itself, like [`SocketTransport`](super::socket::SocketTransport).
+fn read(stdin: &File, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::io::read(stdin, buffer)?)
+}
+
 impl StdioTransport {
+    /// Calls `f` with the outlet if output may still be written. `f` must not block.
+    fn with_outlet<T>(&self, f: impl FnOnce(&Arc<Outlet>) -> io::Result<T>) -> io::Result<T> {
+        let ended = self.aborted.load(Ordering::Acquire) || self.output_ended.load(Ordering::Acquire);
+        match &*self.outlet.lock() {
+            Some(outlet) if !ended => f(outlet),
+            _ => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
     /// Returns the outlet if output may still be written.
     fn outlet(&self) -> io::Result<Arc<Outlet>> {
-        let ended = self.aborted.load(Ordering::Acquire) || self.output_ended.load(Ordering::Acquire);
-        let outlet = if ended { None } else { self.outlet.lock().clone() };
-        outlet.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+        self.with_outlet(|outlet| Ok(Arc::clone(outlet)))
     }
 }
 
 impl Transport for StdioTransport {
     fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Received> {
-        if !self.interrupted.load(Ordering::Acquire) {
-            let buffered = self.guard.take_buffered(buffer);
-            if buffered > 0 {
-                return Ok(Received::Bytes(buffered));
+        let mut inlet = self.inlet.lock();
+        if inlet.buffered && !self.interrupted.load(Ordering::Acquire) {
+            let count = self.guard.take_buffered(buffer);
+            inlet.buffered = count > 0;
+            if inlet.buffered {
+                return Ok(Received::Bytes(count));
             }
         }
-        let mut inlet = self.inlet.lock();
         match inlet.wait(limit, &self.interrupted)? {
             Waited::Ready => match inlet.read(buffer) {
                 Ok(0) => Ok(Received::EndOfInput),
@@ -246,7 +257,7 @@ impl Transport for StdioTransport {
     }
 
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.outlet()?.write(parts)
+        self.with_outlet(|outlet| outlet.write(parts))
     }
 
     /// If the descriptor cannot be watched, this returns at once, and `write` itself waits.
