@@ -27,14 +27,14 @@ impl Activity {
     /// Begins with an adapter at work, because `opening` comes first.
     pub(super) fn new() -> Activity {
         Activity {
-            received: AtomicU64::new(Moment::now().ticks << 1 | AT_WORK),
+            received: AtomicU64::new(Moment::now().ticks() << 1 | AT_WORK),
             other_since: AtomicU64::new(0),
         }
     }
 
     /// Input has arrived, and goes to the adapter.
     pub(crate) fn received(&self) {
-        self.received.store(Moment::now().ticks << 1 | AT_WORK, Ordering::Relaxed);
+        self.received.store(Moment::now().ticks() << 1 | AT_WORK, Ordering::Relaxed);
         if self.other_since.load(Ordering::Relaxed) != 0 {
             self.other_since.store(0, Ordering::Relaxed);
         }
@@ -47,7 +47,7 @@ impl Activity {
 
     /// The adapter is at work although no input has arrived.
     pub(crate) fn works(&self) {
-        self.other_since.store(Moment::now().ticks.max(1), Ordering::Relaxed);
+        self.other_since.store(Moment::now().ticks(), Ordering::Relaxed);
         self.received.store(self.received.load(Ordering::Relaxed) | AT_WORK, Ordering::Relaxed);
     }
 
@@ -55,7 +55,7 @@ impl Activity {
     pub(super) fn read(&self) -> (Duration, Option<Duration>) {
         let (received, other) =
             (self.received.load(Ordering::Relaxed), self.other_since.load(Ordering::Relaxed));
-        let since = |ticks: u64| Moment { ticks }.elapsed();
+        let since = |ticks: u64| Moment::at(ticks).elapsed();
         let at_work = received & AT_WORK != 0;
         let working = if other != 0 { other } else { received >> 1 };
         (since(received >> 1), at_work.then(|| since(working)))

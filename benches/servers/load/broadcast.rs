@@ -15,8 +15,14 @@ use crate::server::Server;
 ///
 /// `micros`: CPU time per delivery; `p50`, `p99`: of the milliseconds until the last reading client has
 /// the record.
-pub(crate) fn broadcast(peer: Peer, clients: usize, stalled: usize, span: Duration) -> io::Result<Metrics> {
-    let mut server = Server::start(peer, Kind::News)?;
+pub(crate) fn broadcast(
+    peer: Peer,
+    kind: Kind,
+    clients: usize,
+    stalled: usize,
+    span: Duration,
+) -> io::Result<Metrics> {
+    let mut server = Server::start(peer, kind)?;
     let mut crowd = Crowd::connect(server.address, clients)?;
     let stalled: Vec<Socket> = (0..stalled).map(|_| deaf(server.address)).collect::<io::Result<_>>()?;
     if !stalled.is_empty() {

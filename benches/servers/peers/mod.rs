@@ -3,13 +3,15 @@
 mod backport;
 #[cfg(feature = "tls")]
 mod encrypted;
+mod floors;
 mod process;
 mod std_loop;
 mod tokio;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::str::FromStr;
+use std::thread;
 
 pub(crate) use process::serve;
 
@@ -55,6 +57,10 @@ pub(crate) enum Kind {
     /// Echo by one thread for one client after another. It shows the cost of connections that are not handed
     /// over to another thread.
     Alone,
+    /// Echo with what the promises of the crate need for each message, and nothing else.
+    Promised,
+    /// Echo and broadcasts, with a lock for each client, so that the records of two threads never mix.
+    Locked,
     /// Echo by threads that wait for a client at a channel. It shows the cost of the hand-over alone.
     HandOver,
     /// Echo on standard input and output that can be stopped. It asks for readiness before each read.
@@ -64,7 +70,7 @@ pub(crate) enum Kind {
 }
 
 const PEERS: [(&str, Peer); 3] = [("std", Peer::Std), ("tokio", Peer::Tokio), ("backport", Peer::Backport)];
-const KINDS: [(&str, Kind); 10] = [
+const KINDS: [(&str, Kind); 12] = [
     ("echo", Kind::Echo),
     ("crowd", Kind::Crowd),
     ("news", Kind::News),
@@ -72,6 +78,8 @@ const KINDS: [(&str, Kind); 10] = [
     ("lines", Kind::Lines),
     ("gathered", Kind::Gathered),
     ("alone", Kind::Alone),
+    ("promised", Kind::Promised),
+    ("locked", Kind::Locked),
     ("hand-over", Kind::HandOver),
     ("asking", Kind::Asking),
     ("encrypted", Kind::Encrypted),
@@ -108,6 +116,21 @@ impl FromStr for Kind {
     fn from_str(name: &str) -> io::Result<Kind> {
         named(&KINDS, name)
     }
+}
+
+/// Accepts connections at a free port on a thread of its own, and returns the address.
+fn listen(mut welcome: impl FnMut(TcpStream) + Send + 'static) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            match stream {
+                Ok(stream) => welcome(stream),
+                Err(error) => eprintln!("accept: {error}"),
+            }
+        }
+    });
+    Ok(address)
 }
 
 /// A server that is listening. Its methods are the commands of the driver.

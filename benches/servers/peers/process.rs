@@ -12,17 +12,19 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use super::{backport, std_loop, tokio, Kind, Peer};
+use super::{backport, floors, std_loop, tokio, Kind, Peer};
 
 /// Serves until the driver stops it.
 pub(crate) fn serve(peer: Peer, kind: Kind) -> io::Result<()> {
     let serving = match (peer, kind) {
         (Peer::Std, Kind::Stdio) => return std_loop::stdio(),
-        (Peer::Std, Kind::Asking) => return std_loop::stdio_asking(),
+        (Peer::Std, Kind::Asking) => return floors::stdio(),
         (Peer::Backport, Kind::Stdio) => return backport::stdio(),
         (Peer::Std, Kind::News) => std_loop::start_news()?,
-        (Peer::Std, Kind::Alone) => std_loop::start_alone()?,
-        (Peer::Std, Kind::HandOver) => std_loop::start_handing_over()?,
+        (Peer::Std, Kind::Promised) => floors::promised()?,
+        (Peer::Std, Kind::Locked) => floors::locked()?,
+        (Peer::Std, Kind::Alone) => floors::alone()?,
+        (Peer::Std, Kind::HandOver) => floors::handing_over()?,
         (Peer::Std, Kind::Echo | Kind::Crowd) => std_loop::start()?,
         (Peer::Tokio, Kind::Echo | Kind::Crowd) => tokio::start()?,
         (Peer::Backport, Kind::Echo | Kind::Crowd | Kind::News | Kind::Lines | Kind::Gathered) => {

@@ -6,11 +6,12 @@ use crate::load::hostile::{self, EACH};
 use crate::load::{broadcast, idle};
 use crate::machine::most_clients;
 use crate::options::Options;
-use crate::peers::Peer;
+use crate::peers::{Kind, Peer};
 
 pub(super) fn rows(options: &Options) -> Vec<Experiment> {
     let mut rows = idle_clients(options);
     rows.extend(broadcasts(options));
+    rows.extend(locked_broadcasts(options));
     rows.push(beside_stalled(options));
     rows.extend(healthy_beside_hostile(options));
     rows
@@ -47,7 +48,7 @@ fn broadcasts(options: &Options) -> Vec<Experiment> {
     let row = |clients: usize| {
         let contender = |label, peer| Contender {
             label,
-            run: Box::new(move || broadcast::broadcast(peer, clients, 0, span)),
+            run: Box::new(move || broadcast::broadcast(peer, Kind::News, clients, 0, span)),
         };
         let title = format!("broadcast of 100 B to {clients} clients: CPU per delivery");
         Experiment {
@@ -61,11 +62,34 @@ fn broadcasts(options: &Options) -> Vec<Experiment> {
     [10, 100, 1_000, 5_000].into_iter().filter(|&clients| clients <= most_clients()).map(row).collect()
 }
 
+/// The least for clients to which several threads may write.
+fn locked_broadcasts(options: &Options) -> [Experiment; 2] {
+    let span = options.span();
+    [1_000, 5_000.min(most_clients())].map(|clients| {
+        let contender = |label, peer, kind| Contender {
+            label,
+            run: Box::new(move || broadcast::broadcast(peer, kind, clients, 0, span)),
+        };
+        let title = format!("broadcast to {clients} clients, beside a lock for each: CPU per delivery");
+        Experiment {
+            name: format!("floor-broadcast-{clients}"),
+            rounds: options.rounds().min(7),
+            contenders: vec![
+                contender("blocking writes", Peer::Std, Kind::News),
+                contender("the same with a lock for each client", Peer::Std, Kind::Locked),
+                contender("backport", Peer::Backport, Kind::News),
+            ],
+            lines: vec![Line { target: Target::Compared, ..line(title, "micros", "µs", 1.0) }],
+            at: None,
+        }
+    })
+}
+
 fn beside_stalled(options: &Options) -> Experiment {
     let span = options.span();
     let contender = |label, stalled| Contender {
         label,
-        run: Box::new(move || broadcast::broadcast(Peer::Backport, 1_000, stalled, span)),
+        run: Box::new(move || broadcast::broadcast(Peer::Backport, Kind::News, 1_000, stalled, span)),
     };
     Experiment {
         name: "broadcast-stalled".to_owned(),

@@ -11,6 +11,7 @@ use crate::peers::{Kind, Peer};
 
 pub(super) fn rows(options: &Options) -> Vec<Experiment> {
     let mut rows = ping_pong(options);
+    rows.extend(promised(options));
     rows.extend(streams(options));
     rows.push(pipelined(options));
     rows.extend(framed(options));
@@ -32,6 +33,30 @@ fn ping_pong(options: &Options) -> Vec<Experiment> {
         at: Some((Family::PingPong, clients as f64)),
     };
     [1, 16, 64, 512].map(row).into()
+}
+
+/// The least for a loop that keeps the promises of the crate.
+fn promised(options: &Options) -> [Experiment; 2] {
+    let span = options.span();
+    [1, 64].map(|clients| {
+        let contender = |label, peer, kind| Contender {
+            label,
+            run: Box::new(move || messages::exchange(peer, kind, clients, 1, span)),
+        };
+        let title =
+            format!("ping-pong, {}, beside the least for its promises: CPU per message", count(clients));
+        Experiment {
+            name: format!("floor-ping-pong-{clients}"),
+            rounds: options.rounds(),
+            contenders: vec![
+                contender("std loop", Peer::Std, Kind::Echo),
+                contender("the same with a lock, a mark and two times", Peer::Std, Kind::Promised),
+                contender("backport", Peer::Backport, Kind::Echo),
+            ],
+            lines: vec![Line { target: Target::Compared, ..line(title, "micros", "µs", 1.0) }],
+            at: None,
+        }
+    })
 }
 
 fn streams(options: &Options) -> [Experiment; 2] {
