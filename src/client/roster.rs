@@ -10,12 +10,21 @@ use crate::client::Client;
 /// Posts `data` to each of the clients, and returns how many have accepted it.
 pub(crate) fn broadcast(clients: &[Client], data: &[u8]) -> usize {
     /// So many posts take less than a millisecond together, so one look at the clock is enough for them.
-    const AT_ONE_TIME: usize = 64;
+    const AT_ONE_TIME: usize = 16;
     let accepted = clients.chunks(AT_ONE_TIME).map(|clients| {
         let now = Moment::now();
-        clients.iter().filter(|client| client.shared().post_at(now, data).is_ok()).count()
+        load(clients);
+        clients.iter().filter(|client| client.shared.post_at(now, data).is_ok()).count()
     });
     accepted.sum()
+}
+
+/// Loads the part of each client with which a post begins, all at the same time. Otherwise each post waits for the
+/// memory by itself: a delivery to one of 5,000 clients takes 13 % more than a blocking write instead of 5 %.
+fn load(clients: &[Client]) {
+    for client in clients {
+        std::hint::black_box(client.shared.is_locked());
+    }
 }
 
 /// A set of clients. Its owner holds a lock around it.

@@ -271,6 +271,11 @@ impl ClientShared {
         }
     }
 
+    /// Returns `true` if a thread holds the lock.
+    pub(super) fn is_locked(&self) -> bool {
+        self.state.is_locked()
+    }
+
     /// Returns the remote side of the connection.
     pub(crate) fn remote(&self) -> &Remote {
         self.upgraded.get().map_or(&self.accepted_from, |facts| &facts.remote)
