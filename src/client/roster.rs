@@ -104,4 +104,14 @@ mod tests {
         assert_eq!(ids(&first), [ann.id()], "a thread that goes through a list is not disturbed");
         assert!(roster.remove(ann.id()).is_none());
     }
+
+    #[test]
+    fn a_broadcast_reaches_every_client_that_accepts_it() {
+        let clients: Vec<Client> = (0..40).map(|_| client()).collect();
+        clients[7].close();
+        assert_eq!(broadcast(&clients, b"abcd"), 39);
+        assert!(clients
+            .iter()
+            .all(|client| (client.id() == clients[7].id()) == (client.stats().bytes_out == 0)));
+    }
 }

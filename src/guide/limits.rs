@@ -48,6 +48,9 @@
 //! output is limited by [`max_backlog`]. The number of clients is limited by [`max_clients`]. An idle client
 //! may stay connected forever unless you set [`idle_timeout`].
 //!
+//! A client that has sent more than 1 KiB at once keeps 4 KiB for its next input. A larger buffer is freed when nothing
+//! has arrived for a tenth of a second.
+//!
 //! # Limits of the operating system
 //!
 //! Before you raise [`max_clients`] to many thousands, check these limits on Linux:

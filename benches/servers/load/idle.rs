@@ -16,8 +16,8 @@ const SILENCE: Duration = Duration::from_secs(1);
 ///
 /// `kib`: resident memory per client; `threads`: of the process; `idle`: milliseconds of CPU time
 /// per second; `stop`: seconds from the word to the end of the process.
-pub(crate) fn idle(peer: Peer, clients: usize) -> io::Result<Metrics> {
-    let mut server = Server::start(peer, Kind::Crowd)?;
+pub(crate) fn idle(peer: Peer, kind: Kind, clients: usize) -> io::Result<Metrics> {
+    let mut server = Server::start(peer, kind)?;
     drop(Crowd::connect(server.address, 1)?);
     let empty = server.status("VmRSS")?;
     let mut crowd = Crowd::connect(server.address, clients)?;

@@ -16,13 +16,19 @@ use rustix::event::epoll;
 use super::std_loop::echo_with;
 use super::{listen, Serving, BUFFER, NEWS};
 
-/// The buffer of a thread that serves short connections. It is made once.
+/// As large as the buffer that the crate begins with.
 const SMALL_BUFFER: usize = 1024;
 
 struct Server {
     address: SocketAddr,
     /// Empty unless the server broadcasts.
     clients: Arc<Mutex<Vec<Arc<Mutex<TcpStream>>>>>,
+}
+
+/// Starts an echo server with a thread for each client. It shows the memory that threads need.
+pub(super) fn bare() -> io::Result<Box<dyn Serving>> {
+    let address = listen(|stream| drop(thread::spawn(move || echo_with(&stream, &mut [0; SMALL_BUFFER]))))?;
+    Ok(Box::new(Server { address, clients: Arc::default() }))
 }
 
 /// Starts an echo server whose accepting thread serves the clients.

@@ -59,6 +59,8 @@ pub(crate) enum Kind {
     Alone,
     /// Echo with what the promises of the crate need for each message, and nothing else.
     Promised,
+    /// Echo by a thread with a small buffer for each client, and nothing else.
+    Bare,
     /// Echo and broadcasts, with a lock for each client, so that the records of two threads never mix.
     Locked,
     /// Echo by threads that wait for a client at a channel. It shows the cost of the hand-over alone.
@@ -70,7 +72,7 @@ pub(crate) enum Kind {
 }
 
 const PEERS: [(&str, Peer); 3] = [("std", Peer::Std), ("tokio", Peer::Tokio), ("backport", Peer::Backport)];
-const KINDS: [(&str, Kind); 12] = [
+const KINDS: [(&str, Kind); 13] = [
     ("echo", Kind::Echo),
     ("crowd", Kind::Crowd),
     ("news", Kind::News),
@@ -79,6 +81,7 @@ const KINDS: [(&str, Kind); 12] = [
     ("gathered", Kind::Gathered),
     ("alone", Kind::Alone),
     ("promised", Kind::Promised),
+    ("bare", Kind::Bare),
     ("locked", Kind::Locked),
     ("hand-over", Kind::HandOver),
     ("asking", Kind::Asking),

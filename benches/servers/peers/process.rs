@@ -22,6 +22,7 @@ pub(crate) fn serve(peer: Peer, kind: Kind) -> io::Result<()> {
         (Peer::Backport, Kind::Stdio) => return backport::stdio(),
         (Peer::Std, Kind::News) => std_loop::start_news()?,
         (Peer::Std, Kind::Promised) => floors::promised()?,
+        (Peer::Std, Kind::Bare) => floors::bare()?,
         (Peer::Std, Kind::Locked) => floors::locked()?,
         (Peer::Std, Kind::Alone) => floors::alone()?,
         (Peer::Std, Kind::HandOver) => floors::handing_over()?,

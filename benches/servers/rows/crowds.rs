@@ -10,6 +10,7 @@ use crate::peers::{Kind, Peer};
 
 pub(super) fn rows(options: &Options) -> Vec<Experiment> {
     let mut rows = idle_clients(options);
+    rows.push(bare_threads(options));
     rows.extend(broadcasts(options));
     rows.extend(locked_broadcasts(options));
     rows.push(beside_stalled(options));
@@ -34,13 +35,32 @@ fn idle_clients(options: &Options) -> Vec<Experiment> {
         Experiment {
             name: format!("idle-{clients}"),
             rounds: options.rounds().min(3),
-            contenders: peers(move |peer| idle::idle(peer, clients)),
+            contenders: peers(move |peer| idle::idle(peer, Kind::Crowd, clients)),
             // The smaller crowds are for the plot.
             lines: if Some(clients) == most { lines } else { Vec::new() },
             at: Some((Family::Idle, clients as f64)),
         }
     };
     sizes.iter().copied().map(row).collect()
+}
+
+/// The least memory for a thread for each client.
+fn bare_threads(options: &Options) -> Experiment {
+    let clients = 1_000.min(most_clients());
+    let contender =
+        |label, peer, kind| Contender { label, run: Box::new(move || idle::idle(peer, kind, clients)) };
+    let title = format!("{clients} idle clients, beside bare threads: resident memory per client");
+    Experiment {
+        name: "floor-idle".to_owned(),
+        rounds: options.rounds().min(3),
+        contenders: vec![
+            contender("std loop", Peer::Std, Kind::Crowd),
+            contender("the same with a buffer of 1 KiB", Peer::Std, Kind::Bare),
+            contender("backport", Peer::Backport, Kind::Crowd),
+        ],
+        lines: vec![Line { target: Target::Compared, ..line(title, "kib", "KiB", 1.0) }],
+        at: None,
+    }
 }
 
 fn broadcasts(options: &Options) -> Vec<Experiment> {

@@ -46,7 +46,7 @@ pub(crate) fn rows(options: &Options, rivals: &[(&'static str, Rival)]) -> Vec<E
         row(format!("connect-{at_once}"), title, "micros", "µs", run);
     }
     let title = "1,000 idle clients: resident memory per client".to_owned();
-    row("idle".to_owned(), title, "kib", "KiB", Box::new(|peer| idle::idle(peer, 900)));
+    row("idle".to_owned(), title, "kib", "KiB", Box::new(|peer| idle::idle(peer, Kind::Echo, 1_000)));
     rows.retain(|row| options.keeps(&row.name));
     rows
 }
