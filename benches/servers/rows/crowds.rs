@@ -27,7 +27,7 @@ fn idle_clients(options: &Options) -> Vec<Experiment> {
             Line { title, metric, unit, target }
         };
         let lines = vec![
-            line("resident memory per client", "kib", "KiB", Target::AtMost(10.3)),
+            line("resident memory per client", "kib", "KiB", Target::AtMost(10.0)),
             line("threads", "threads", "", Target::None),
             line("CPU time per second", "idle", "ms", Target::None),
             line("stop to exit (the others just exit)", "stop", "s", Target::AtMost(0.7)),
