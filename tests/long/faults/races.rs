@@ -1,7 +1,7 @@
 //! Many threads at once: posts and broadcasts against closes, accepts against changes of mind.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use backport::Client;
 use crate::support::{eventually, in_time, next, serve, serve_with, Echo, Peer, Watch};
 
 const THREADS: u64 = 8;
+const TO_ALL: &str = "to all who are there\n";
 
 /// Posts numbered lines until the client is closed; how many were taken.
 fn post_until_closed(client: &Client, thread: u64) -> u64 {
@@ -67,19 +68,27 @@ fn broadcasts_among_connects_resets_and_closes_harm_nobody() {
     let watched = watch.clone();
     let served = serve(move || watched.around(Echo));
     let over = Arc::new(AtomicBool::new(false));
-    let (server, stop) = (served.server.clone(), over.clone());
+    let broadcasts = Arc::new(AtomicUsize::new(0));
+    let (server, stop, counter) = (served.server.clone(), over.clone(), broadcasts.clone());
     let broadcasting = thread::spawn(move || {
         while !stop.load(Ordering::SeqCst) {
-            server.broadcast("to all who are there\n");
+            server.broadcast(TO_ALL);
+            counter.fetch_add(1, Ordering::SeqCst);
             // The echo's own clients must get a word in.
             thread::sleep(Duration::from_micros(200));
         }
     });
     let bystander = served.connect();
     let its_id = next(&watch.opened).id();
-    assert_eq!(bystander.read(21), b"to all who are there\n");
+    assert_eq!(bystander.read(TO_ALL.len()), TO_ALL.as_bytes());
+    let before = broadcasts.load(Ordering::SeqCst);
     for round in 0..300 {
         let peer = served.connect();
+        if round % 10 == 0 {
+            // However busy the computer is, broadcasts come between the connects.
+            let count = broadcasts.load(Ordering::SeqCst);
+            eventually("there is a broadcast", || broadcasts.load(Ordering::SeqCst) > count);
+        }
         match round % 4 {
             0 => peer.reset(),
             1 => drop(peer),
@@ -93,7 +102,12 @@ fn broadcasts_among_connects_resets_and_closes_harm_nobody() {
     over.store(true, Ordering::SeqCst);
     broadcasting.join().unwrap();
     bystander.half_close();
-    assert!(bystander.read_to_end().ends_with(b"to all who are there\n"));
+    let rest = String::from_utf8(bystander.read_to_end()).unwrap();
+    let lines = rest.len() / TO_ALL.len();
+    assert_eq!(rest, TO_ALL.repeat(lines));
+    // The line that was read first may have been counted only after `before` was taken.
+    let since = broadcasts.load(Ordering::SeqCst) - before;
+    assert!(since <= lines + 1, "{lines} lines of {since} broadcasts");
     watch.assert_settled(&served);
     served.assert_echoes();
     served.stop().unwrap();
