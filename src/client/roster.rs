@@ -9,7 +9,7 @@ use crate::client::Client;
 
 /// Posts `data` to each of the clients, and returns how many have accepted it.
 pub(crate) fn broadcast(clients: &[Client], data: &[u8]) -> usize {
-    /// So many posts take less than a millisecond together, so one look at the clock is enough for them.
+    /// This many posts take less than a millisecond together. Therefore one look at the clock is enough for them.
     const AT_ONE_TIME: usize = 16;
     let accepted = clients.chunks(AT_ONE_TIME).map(|clients| {
         let now = Moment::now();
@@ -30,7 +30,7 @@ fn load(clients: &[Client]) {
 /// A set of clients. Its owner holds a lock around it.
 ///
 /// A thread that goes through all clients takes the list, and leaves the lock before it begins. The list is made
-/// when it is first taken, and kept until a client comes or goes. So a broadcast to clients that stay copies
+/// when it is first taken, and kept until a client comes or goes. Therefore a broadcast to clients that stay copies
 /// nothing.
 #[derive(Default)]
 pub(crate) struct Roster {
@@ -47,7 +47,7 @@ impl Roster {
     /// Removes a client. The caller drops it without the lock, because that may free values of the user.
     pub(crate) fn remove(&mut self, id: ClientId) -> Option<Client> {
         let removed = self.clients.remove(&id)?;
-        // The list shares its clients with the set, except for the one that goes. So this frees no client.
+        // The list shares its clients with the set, except for the one that goes. Therefore this frees no client.
         self.list = None;
         Some(removed)
     }

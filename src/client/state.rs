@@ -122,8 +122,8 @@ impl Upgraded {
 
 /// Written and read under the lock, by every thread that holds a handle.
 ///
-/// The fields up to `backlog` are those of a write, and stay together in memory. So a broadcast to thousands of clients
-/// loads fewer cache lines of each.
+/// The fields up to `backlog` are those of a write, and stay together in memory. Therefore a broadcast to thousands of
+/// clients loads fewer cache lines of each.
 #[repr(C)]
 pub(crate) struct ClientState {
     /// `None` after the connection has ended, so a handle that is kept does not keep the socket open.

@@ -55,9 +55,9 @@ pub(super) fn handing_over() -> io::Result<Box<dyn Serving>> {
     Ok(Box::new(Server { address, clients: Arc::default() }))
 }
 
-/// Starts an echo server that does for each message what the promises of the crate need: a mark before each read, which
-/// a stop looks at, the times of the last read and the last write, and a lock around each write, which other threads
-/// take to write or to close.
+/// Starts an echo server that does for each message what the promises of the crate need. It sets a mark before each
+/// read, which a stop would look at. It takes the times of the last read and the last write. It holds a lock during each
+/// write, which other threads would take to write or to close.
 pub(super) fn promised() -> io::Result<Box<dyn Serving>> {
     let address = listen(|stream| drop(thread::spawn(move || keep_promises(&stream))))?;
     Ok(Box::new(Server { address, clients: Arc::default() }))

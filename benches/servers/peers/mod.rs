@@ -57,7 +57,7 @@ pub(crate) enum Kind {
     /// Echo by one thread for one client after another. It shows the cost of connections that are not handed
     /// over to another thread.
     Alone,
-    /// Echo with what the promises of the crate need for each message, and nothing else.
+    /// Echo that does for each message what the promises of the crate need, and nothing else.
     Promised,
     /// Echo by a thread with a small buffer for each client, and nothing else.
     Bare,

@@ -1,6 +1,6 @@
 //! The rows about short connections.
 
-use super::{line, peers};
+use super::{compared, line, peers};
 use crate::experiment::{Contender, Experiment, Family, Line, Target};
 use crate::load::connect;
 use crate::options::Options;
@@ -19,8 +19,7 @@ fn connects(options: &Options) -> Vec<Experiment> {
         let how = if at_once == 1 { "one after another".to_owned() } else { format!("{at_once} at once") };
         let title = format!("connect, echo, close, {how}: CPU per connection");
         let lines = |cpu| {
-            let latency =
-                Line { target: Target::Compared, ..line("the same: p99 latency", "p99", "µs", 1.0) };
+            let latency = compared("the same: p99 latency", "p99", "µs");
             vec![line(title, "micros", "µs", cpu), latency]
         };
         Experiment {
@@ -66,7 +65,7 @@ fn floors(options: &Options) -> Vec<Experiment> {
                     contender(label, Peer::Std, kind),
                     contender("backport", Peer::Backport, Kind::Echo),
                 ],
-                lines: vec![Line { target: Target::Compared, ..line(title, "micros", "µs", 1.0) }],
+                lines: vec![compared(title, "micros", "µs")],
                 at: None,
             });
         }

@@ -1,6 +1,6 @@
 //! The rows about many clients: those that are idle, those that get broadcasts, and healthy ones beside hostile ones.
 
-use super::{line, peers, up_to_most};
+use super::{compared, line, peers, up_to_most};
 use crate::experiment::{Contender, Experiment, Family, Line, Target};
 use crate::load::hostile::{self, EACH};
 use crate::load::{broadcast, idle};
@@ -58,7 +58,7 @@ fn bare_threads(options: &Options) -> Experiment {
             contender("the same with a buffer of 1 KiB", Peer::Std, Kind::Bare),
             contender("backport", Peer::Backport, Kind::Crowd),
         ],
-        lines: vec![Line { target: Target::Compared, ..line(title, "kib", "KiB", 1.0) }],
+        lines: vec![compared(title, "kib", "KiB")],
         at: None,
     }
 }
@@ -99,7 +99,7 @@ fn locked_broadcasts(options: &Options) -> [Experiment; 2] {
                 contender("the same with a lock for each client", Peer::Std, Kind::Locked),
                 contender("backport", Peer::Backport, Kind::News),
             ],
-            lines: vec![Line { target: Target::Compared, ..line(title, "micros", "µs", 1.0) }],
+            lines: vec![compared(title, "micros", "µs")],
             at: None,
         }
     })

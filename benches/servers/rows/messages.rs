@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::{count, line, peers, up_to_most};
-use crate::experiment::{Contender, Experiment, Family, Line, Target};
+use super::{compared, count, line, peers, up_to_most};
+use crate::experiment::{Contender, Experiment, Family};
 use crate::load::{messages, stream};
 use crate::options::Options;
 use crate::peers::{Kind, Peer};
@@ -28,7 +28,7 @@ fn ping_pong(options: &Options) -> Vec<Experiment> {
         contenders: peers(move |peer| messages::exchange(peer, Kind::Echo, clients, 1, span)),
         lines: vec![
             line(format!("ping-pong, {}, 32 B: CPU per message", count(clients)), "micros", "µs", 1.02),
-            Line { target: Target::Compared, ..line("the same: p99 latency", "p99", "µs", 1.0) },
+            compared("the same: p99 latency", "p99", "µs"),
         ],
         at: Some((Family::PingPong, clients as f64)),
     };
@@ -53,7 +53,7 @@ fn promised(options: &Options) -> [Experiment; 2] {
                 contender("the same with a lock, a mark and two times", Peer::Std, Kind::Promised),
                 contender("backport", Peer::Backport, Kind::Echo),
             ],
-            lines: vec![Line { target: Target::Compared, ..line(title, "micros", "µs", 1.0) }],
+            lines: vec![compared(title, "micros", "µs")],
             at: None,
         }
     })

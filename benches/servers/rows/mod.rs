@@ -46,6 +46,11 @@ fn line(title: impl Into<String>, metric: &'static str, unit: &'static str, rati
     Line { title: title.into(), metric, unit, target: Target::Ratio(ratio) }
 }
 
+/// A ratio without a target.
+fn compared(title: impl Into<String>, metric: &'static str, unit: &'static str) -> Line {
+    Line { title: title.into(), metric, unit, target: Target::Compared }
+}
+
 fn count(clients: usize) -> String {
     if clients == 1 {
         "1 client".to_owned()

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::Command;
 
-use super::line;
+use super::{compared, line};
 use crate::experiment::{Contender, Experiment, Line, Target};
 use crate::load::stdio;
 use crate::load::store::{self, Store};
@@ -40,7 +40,7 @@ fn lines(options: &Options) -> [Experiment; 2] {
             name: "floor-stdio".to_owned(),
             rounds: options.rounds(),
             contenders: vec![cat(), asking, backport()],
-            lines: vec![Line { target: Target::Compared, ..line(title, "micros", "µs", 1.0) }],
+            lines: vec![compared(title, "micros", "µs")],
             at: None,
         },
     ]

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::count;
-use crate::experiment::{Contender, Experiment, Line, Target};
+use super::{compared, count};
+use crate::experiment::{Contender, Experiment};
 use crate::load::{connect, idle, messages, stream, Metrics};
 use crate::options::Options;
 use crate::peers::{Kind, Peer, Rival};
@@ -26,7 +26,7 @@ pub(crate) fn rows(options: &Options, rivals: &[(&'static str, Rival)]) -> Vec<E
                 name,
                 rounds: options.rounds(),
                 contenders: peers.iter().map(contender).collect(),
-                lines: vec![Line { title, metric, unit, target: Target::Compared }],
+                lines: vec![compared(title, metric, unit)],
                 at: None,
             });
         };
