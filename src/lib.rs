@@ -102,6 +102,7 @@ mod backport;
 mod catch_panic;
 mod client;
 mod closing;
+mod crew;
 mod error;
 mod event;
 mod frame;
@@ -151,6 +152,7 @@ pub use crate::server::handle::ServerHandle;
 pub use crate::server::outgoing::{ClientHandle, TcpClient};
 pub use crate::server::stdio::StdioServer;
 pub use crate::server::tcp::{TcpHandle, TcpServer};
+pub use crate::server::threads::Threads;
 #[cfg(unix)]
 pub use crate::server::unix::{UnixHandle, UnixServer};
 pub use crate::server::Server;

@@ -72,6 +72,9 @@ pub struct ServerStats {
     pub idle_timeouts: u64,
     /// How many clients have ended as [`TooSlow`](crate::Closing::TooSlow).
     pub too_slow: u64,
+    /// With [`Threads::WhileBusy`](crate::Threads::WhileBusy): how often a callback has kept the thread that serves the
+    /// clients for so long that another thread has taken over.
+    pub take_overs: u64,
 }
 
 /// The statistics of a machine. [`Machine::stats`](crate::Machine::stats) returns them.
@@ -108,5 +111,6 @@ impl ServerStats {
         self.failures += other.failures;
         self.idle_timeouts += other.idle_timeouts;
         self.too_slow += other.too_slow;
+        self.take_overs += other.take_overs;
     }
 }

@@ -16,6 +16,7 @@ pub(crate) use {
     crate::shuttle::{
         channel,
         sync::{Condvar, Mutex, MutexGuard},
+        thread,
     },
-    shuttle::{sync::atomic, thread, thread_local},
+    shuttle::{sync::atomic, thread_local},
 };

@@ -159,7 +159,7 @@ impl<A: Adapter, F: Framing> Adapter for Framed<A, F> {
             if self.within.is_some() {
                 input.set_deadline(self.deadline);
             }
-            match input.chunk() {
+            match input.chunk_or_pause::<Self>() {
                 Ok(Some(data)) => self.receiving(client, data)?,
                 Ok(None) => break,
                 Err(error) if is_deadline(&error) => return Err(FrameError::TooSlow.into()),
@@ -201,10 +201,11 @@ mod tests {
     use crate::client::id::ClientId;
     use crate::client::state::ClientContext;
     use crate::frame::lines::Lines;
+    use crate::input::Paused;
     use crate::limits::Limits;
     use crate::reactor::Waited;
     use crate::remote::Remote;
-    use crate::threads::Threads;
+    use crate::threads::MachineThreads;
     use crate::transport::memory::{MemoryTransport, Pipe};
     use crate::transport::{Grace, Received, Transport};
 
@@ -228,9 +229,9 @@ mod tests {
             });
             let limits = Arc::new(Limits::default());
             limits.set_idle_timeout(Some(Duration::from_secs(10)));
-            let context = ClientContext { limits, ..ClientContext::for_tests(Threads::new()) };
+            let context = ClientContext { limits, ..ClientContext::for_tests(MachineThreads::new()) };
             let client = Client::new(ClientId::next(), transport.clone(), Remote::Memory, Arc::new(context));
-            let input = Input::new(client.clone(), transport);
+            let input = Paused::new(client.clone(), transport).for_tests();
             Connection { client, input, inward }
         }
 
@@ -334,9 +335,9 @@ mod tests {
             let limits = Arc::new(Limits::default());
             limits.set_idle_timeout(Some(idle_timeout));
             let transport = Arc::new(Late(read));
-            let context = ClientContext { limits, ..ClientContext::for_tests(Threads::new()) };
+            let context = ClientContext { limits, ..ClientContext::for_tests(MachineThreads::new()) };
             let client = Client::new(ClientId::next(), transport.clone(), Remote::Memory, Arc::new(context));
-            let mut input = Input::new(client.clone(), transport);
+            let mut input = Paused::new(client.clone(), transport).for_tests();
             let (framed, _lines) = recorder();
             let mut framed = framed.within(Duration::from_millis(20));
             framed.receiving(&client, b"begun").expect("a line may begin so");

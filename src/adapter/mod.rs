@@ -27,6 +27,9 @@ use crate::input::Input;
 /// lock while they run, so a callback may block, write to other clients, and stop the machine. A callback
 /// that blocks delays no other client.
 ///
+/// With [`Threads::WhileBusy`](crate::Threads::WhileBusy), the thread changes from one callback to the next. The guide
+/// describes [what that means](crate::guide::threads).
+///
 /// A panic ends only the connection of that client ([`Closing::Panicked`]), and is logged as an error. A
 /// panic in `closing` or in the adapter's `drop` is only logged, because the reason is already determined.
 ///
@@ -152,7 +155,7 @@ pub trait Adapter: Send + 'static {
     /// # Errors
     /// The same as for [`receiving`](Adapter::receiving).
     fn serving(&mut self, client: &Client, input: &mut Input) -> Result {
-        while let Some(data) = input.chunk()? {
+        while let Some(data) = input.chunk_or_pause::<Self>()? {
             self.receiving(client, data)?;
         }
         Ok(())
@@ -184,6 +187,7 @@ impl<A: Adapter + ?Sized> Adapter for Box<A> {
     }
 
     fn serving(&mut self, client: &Client, input: &mut Input) -> Result {
+        input.pass_on::<Self>();
         (**self).serving(client, input)
     }
 }

@@ -107,7 +107,7 @@ impl ClientShared {
         }
         let this = Arc::clone(self);
         let name = format!("backport-flusher-{}", self.id);
-        if let Err(error) = self.context.threads.spawn(name, None, move || this.flush_blocking()) {
+        if let Err(error) = self.context.threads.spawn(name, None, false, move || this.flush_blocking()) {
             warn!("client {}: cannot start a thread that writes the backlog: {error}", self.id);
             self.end(Closing::Lost(error), true);
         }
@@ -226,7 +226,7 @@ mod tests {
     use crate::client::state::ClientContext;
     use crate::limits::Limits;
     use crate::remote::Remote;
-    use crate::threads::Threads;
+    use crate::threads::MachineThreads;
     use crate::transport::memory::{MemoryTransport, Pipe};
 
     /// Makes a client with a pipe of this capacity to its peer.
@@ -234,7 +234,8 @@ mod tests {
         let outward = Pipe::new(capacity);
         let transport =
             MemoryTransport { inward: Pipe::new(1), outward: Arc::clone(&outward), flush: Arc::default() };
-        let context = ClientContext { limits: Arc::new(limits), ..ClientContext::for_tests(Threads::new()) };
+        let context =
+            ClientContext { limits: Arc::new(limits), ..ClientContext::for_tests(MachineThreads::new()) };
         let shared =
             ClientShared::new(ClientId::next(), Remote::Memory, Arc::new(transport), Arc::new(context));
         (Arc::new(shared), outward)

@@ -13,15 +13,17 @@ use std::time::Instant;
 use std::{io, mem};
 
 use crate::catch_panic::catch_panic;
-use crate::client::linger::{Undelivered, LINGER_QUIET, LINGER_TOTAL};
+use crate::client::linger::{Drain, Undelivered, LINGER_QUIET, LINGER_TOTAL};
 use crate::client::moment::Moment;
 use crate::client::reason::{classify, is_aborted_read};
 use crate::client::state::{Calls, ClientShared, ClientState, Guard, HalfClose, Output};
 use crate::client::Client;
 use crate::closing::Closing;
+use crate::crew::{is_leading, step_aside};
 use crate::error::BoxError;
 use crate::limits::YEAR;
 use crate::logging::{error, Escaped};
+use crate::reactor::READ_GRACE;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread;
 use crate::transport::{Grace, Linger, Lingered};
@@ -146,7 +148,13 @@ impl ClientShared {
             state.output = Output::Aborted;
             state.drop_backlog();
         }
+        self.interrupt(state, abort);
+    }
+
+    /// Ends the waits of the session and of writers, wherever they wait.
+    fn interrupt(&self, mut state: Guard<'_>, abort: bool) {
         let (transport, grace, calls) = (state.transport.clone(), state.grace(), state.take_calls());
+        let place = state.place.clone();
         drop(state);
         self.changed.notify_all();
         if let Some(transport) = transport {
@@ -157,6 +165,9 @@ impl ClientShared {
             }
         }
         self.call(calls);
+        if let Some(place) = place {
+            place.call();
+        }
     }
 
     /// Ends a connection whose upgrades have failed. They may have written an answer, which is delivered. A
@@ -191,13 +202,7 @@ impl ClientShared {
         }
         state.reason = Some(Closing::Stopping);
         self.input_ended.store(true, Ordering::Release);
-        let (transport, grace, calls) = (state.transport.clone(), state.grace(), state.take_calls());
-        drop(state);
-        self.changed.notify_all();
-        if let Some(transport) = transport {
-            transport.interrupt(grace);
-        }
-        self.call(calls);
+        self.interrupt(state, false);
     }
 
     /// Begins the closing of a connection after its conversation, and returns the reason. `outcome` is the
@@ -231,6 +236,7 @@ impl ClientShared {
             self.refuse_more();
             // The functions of `on_close` run before `closing`, also those that another thread calls now.
             while state.calling > 0 {
+                step_aside();
                 self.changed.wait(&mut state);
             }
             (state.reason.take(), state.transport.clone(), state.take_calls())
@@ -260,6 +266,7 @@ impl ClientShared {
             let client: Weak<Self> = Arc::downgrade(self);
             transport.report_loss(client);
         }
+        step_aside();
         state = self.state.lock();
         while state.holds > 0 && !state.is_closing() {
             self.changed.wait(&mut state);
@@ -268,12 +275,14 @@ impl ClientShared {
     }
 
     /// Delivers the output within the time limits of the linger, then drops the transport. Blocks until then.
-    /// After a stop, the machine limits the time, and aborts the connection at the drain timeout. This is the
-    /// session's last call.
+    /// After a stop, the machine limits the time, and aborts the connection at the drain timeout.
+    ///
+    /// If this thread serves other clients, too, the last wait is left to the caller: then this returns a value for
+    /// [`drain`](ClientShared::drain). Otherwise it is the session's last call.
     ///
     /// # Errors
     /// Returns the reason if output was dropped.
-    pub(crate) fn finish_closing(&self) -> Result<(), Undelivered> {
+    pub(crate) fn finish_closing(&self) -> Result<Option<Drain>, Undelivered> {
         let mut state = self.state.lock();
         let unlimited = state.by_stop || self.context.patient;
         let limit = Instant::now() + if unlimited { YEAR } else { LINGER_TOTAL };
@@ -282,11 +291,12 @@ impl ClientShared {
         }
         // The same limits apply to a writer on another thread.
         while state.writer_active && !state.is_aborted() {
+            step_aside();
             if self.changed.wait_until(&mut state, limit).timed_out() {
                 break;
             }
         }
-        let Some(transport) = state.transport.clone() else { return Ok(()) };
+        let Some(transport) = state.transport.clone() else { return Ok(None) };
         let (mut result, mut farewell) = (Ok(()), false);
         if !state.is_aborted() && !state.writer_active {
             let (guard, sent) = self.send_last(state, limit);
@@ -305,27 +315,58 @@ impl ClientShared {
         let aborted = state.is_aborted() || state.writer_active;
         // After its own farewell, a peer may still have sent more.
         let end_of_input = state.end_of_input && !farewell;
-        let linger = Linger {
+        let mut linger = Linger {
             written_lately: state.was_written_lately() || farewell,
             maybe_untaken: state.may_be_untaken(),
             quiet: LINGER_QUIET,
             deadline: limit,
+            may_wait: !is_leading() || result.is_err(),
         };
+        let by_stop = state.by_stop;
         drop(state);
         if aborted {
             transport.abort();
         } else if !end_of_input {
-            result = match transport.linger(&linger) {
-                Lingered::Finished => result,
-                Lingered::TooSlow => Err(Undelivered::TooSlow),
-            };
+            let mut lingered = transport.linger(&linger);
+            if lingered == Lingered::MustWait {
+                step_aside();
+                linger.may_wait = true;
+                lingered = transport.linger(&linger);
+            }
+            match lingered {
+                Lingered::Drains => {
+                    // After a stop, the peer gets as much time as a reader that is interrupted.
+                    let quiet = if by_stop { READ_GRACE } else { LINGER_QUIET };
+                    let heard = Instant::now();
+                    return Ok(Some(Drain { quiet, deadline: limit.min(heard + LINGER_TOTAL), heard }));
+                }
+                Lingered::TooSlow => result = Err(Undelivered::TooSlow),
+                Lingered::Finished | Lingered::MustWait => {}
+            }
         }
         // A peer that has ended its output sends nothing that close(2) would answer with RST. In that case it
         // is enough to drop the transport.
+        self.release_transport();
+        result.map(|()| None)
+    }
+
+    /// Drops what the peer still sends. Returns when to call this again if nothing arrives until then, or `None` if the
+    /// transport is dropped. Never blocks.
+    pub(crate) fn drain(&self, drain: &mut Drain) -> Option<Instant> {
+        let until = drain.go_on(&*self.transport()?);
+        if until.is_none() {
+            self.release_transport();
+        }
+        until
+    }
+
+    fn release_transport(&self) {
         let mut state = self.state.lock();
-        state.transport = None;
+        let transport = state.transport.take();
         state.drop_backlog();
-        result
+        drop(state);
+        // Without the lock: the drop of a transport closes its descriptor and needs the reactor's lock.
+        drop(transport);
     }
 
     /// Calls functions of `on_close`, which [`ClientState::take_calls`] has returned.
@@ -380,7 +421,7 @@ impl ClientState {
 
     /// Takes the functions of `on_close`. The caller must call [`ClientShared::call`] with them.
     fn take_calls(&mut self) -> Calls {
-        self.calling += usize::from(!self.on_close.is_empty());
+        self.calling += u32::from(!self.on_close.is_empty());
         mem::take(&mut self.on_close)
     }
 
@@ -408,14 +449,14 @@ mod tests {
     use crate::client::id::ClientId;
     use crate::client::state::ClientContext;
     use crate::remote::Remote;
-    use crate::threads::Threads;
+    use crate::threads::MachineThreads;
     use crate::transport::memory::{MemoryTransport, Pipe};
 
     /// Makes a client whose peer takes four bytes.
     fn client() -> Arc<ClientShared> {
         let transport =
             MemoryTransport { inward: Pipe::new(1), outward: Pipe::new(4), flush: Arc::default() };
-        let context = Arc::new(ClientContext::for_tests(Threads::new()));
+        let context = Arc::new(ClientContext::for_tests(MachineThreads::new()));
         Arc::new(ClientShared::new(ClientId::next(), Remote::Memory, Arc::new(transport), context))
     }
 

@@ -155,7 +155,7 @@ mod tests {
     use crate::client::state::ClientContext;
     use crate::limits::Limits;
     use crate::remote::Remote;
-    use crate::threads::Threads;
+    use crate::threads::MachineThreads;
     use crate::transport::memory::{MemoryTransport, Pipe};
 
     /// Makes a client that takes 4 bytes, and has a backlog of so many.
@@ -164,7 +164,8 @@ mod tests {
             MemoryTransport { inward: Pipe::new(1), outward: Pipe::new(4), flush: Arc::default() };
         let limits = Limits::default();
         limits.set_max_backlog(max_backlog);
-        let context = ClientContext { limits: Arc::new(limits), ..ClientContext::for_tests(Threads::new()) };
+        let context =
+            ClientContext { limits: Arc::new(limits), ..ClientContext::for_tests(MachineThreads::new()) };
         Client::new(ClientId::next(), Arc::new(transport), Remote::Memory, Arc::new(context))
     }
 

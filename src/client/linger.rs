@@ -3,12 +3,15 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::transport::Transport;
+use crate::transport::{Received, Transport};
 
 /// How long a closing connection waits for a peer that neither reads nor sends.
 pub(super) const LINGER_QUIET: Duration = Duration::from_secs(1);
 /// How long a closing connection waits in total. A stop is bounded by the drain timeout instead.
 pub(super) const LINGER_TOTAL: Duration = Duration::from_secs(5);
+
+/// How many reads drop input at most before other clients have their turn.
+const DRAIN_READS: usize = 16;
 
 /// The time limits of the linger, for a writer that waits while the connection is closing.
 pub(super) struct LingerLimit {
@@ -47,6 +50,31 @@ impl LingerLimit {
         let watched = !self.watched && transport.limit_quiet(LINGER_QUIET);
         self.watched |= watched;
         watched
+    }
+}
+
+/// A connection that has sent its end of output, and drops what the peer still sends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drain {
+    pub(super) quiet: Duration,
+    pub(super) deadline: Instant,
+    /// When the peer has sent something for the last time.
+    pub(super) heard: Instant,
+}
+
+impl Drain {
+    /// Drops what has arrived. Returns when to call this again if nothing arrives until then, or `None` if the peer has
+    /// ended its output or its time is over. Never blocks.
+    pub(super) fn go_on(&mut self, transport: &dyn Transport) -> Option<Instant> {
+        for _ in 0..DRAIN_READS {
+            match transport.read(&mut [0; 4096], Some(Duration::ZERO)) {
+                Ok(Received::Bytes(_)) => self.heard = Instant::now(),
+                Ok(Received::TimedOut | Received::Interrupted) => break,
+                Ok(Received::EndOfInput) | Err(_) => return None,
+            }
+        }
+        let until = self.deadline.min(self.heard + self.quiet);
+        (Instant::now() < until).then_some(until)
     }
 }
 

@@ -76,13 +76,13 @@ mod tests {
     use super::*;
     use crate::client::state::ClientContext;
     use crate::remote::Remote;
-    use crate::threads::Threads;
+    use crate::threads::MachineThreads;
     use crate::transport::memory::{MemoryTransport, Pipe};
 
     fn client() -> Client {
         let transport =
             MemoryTransport { inward: Pipe::new(1), outward: Pipe::new(4), flush: Arc::default() };
-        let context = Arc::new(ClientContext::for_tests(Threads::new()));
+        let context = Arc::new(ClientContext::for_tests(MachineThreads::new()));
         Client::new(ClientId::next(), Arc::new(transport), Remote::Memory, context)
     }
 

@@ -15,6 +15,7 @@ use crate::client::id::ClientId;
 use crate::client::linger::LINGER_QUIET;
 use crate::client::moment::Moment;
 use crate::closing::Closing;
+use crate::crew::Place;
 use crate::limits::{micros, Limits};
 use crate::remote::Remote;
 use crate::stats::ClientStats;
@@ -23,7 +24,7 @@ use crate::sync::atomic::AtomicUsize;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::thread::ThreadId;
 use crate::sync::{Condvar, Mutex, MutexGuard};
-use crate::threads::Threads;
+use crate::threads::MachineThreads;
 #[cfg(feature = "tls")]
 use crate::tls::Session;
 use crate::transport::{Grace, Transport};
@@ -37,7 +38,7 @@ const ONE_SEGMENT: u64 = 536;
 #[derive(Clone)]
 pub(crate) struct ClientContext {
     pub(crate) limits: Arc<Limits>,
-    pub(crate) threads: Arc<Threads>,
+    pub(crate) threads: Arc<MachineThreads>,
     /// The state of the server. It has no type here, because servers import clients.
     pub(crate) server: Arc<dyn Any + Send + Sync>,
     /// `true` if a peer that does not read is waited for without a limit, except at a stop.
@@ -47,7 +48,7 @@ pub(crate) struct ClientContext {
 #[cfg(test)]
 impl ClientContext {
     /// Makes the context of a client that has no server.
-    pub(crate) fn for_tests(threads: Arc<Threads>) -> ClientContext {
+    pub(crate) fn for_tests(threads: Arc<MachineThreads>) -> ClientContext {
         ClientContext { limits: Arc::default(), threads, server: Arc::new(()), patient: false }
     }
 }
@@ -139,6 +140,8 @@ pub(crate) struct ClientState {
     pub(super) writer_active: bool,
     /// A stop was asked for while a hold existed. It takes effect when the last hold is dropped.
     pub(super) stop_pending: bool,
+    /// Where the session lies while it waits without a thread. Set by the session before its first wait of this kind.
+    pub(super) place: Option<Place>,
     /// A stop has reached the client. From then on, the drain timeout limits the delivery of its output.
     pub(super) by_stop: bool,
     /// Output that was accepted and that the kernel has not taken yet, in order.
@@ -153,11 +156,11 @@ pub(crate) struct ClientState {
     /// Why the connection was asked to end. Set by the first thread that asks, and taken by the session.
     pub(super) reason: Option<Closing>,
     /// How many [`Hold`](super::hold::Hold)s exist.
-    pub(super) holds: usize,
+    pub(super) holds: u32,
     /// The functions to call when the connection ends.
     pub(super) on_close: Calls,
     /// How many threads call such functions now. `closing` begins after that.
-    pub(super) calling: usize,
+    pub(super) calling: u32,
     /// The conversation is over: the callbacks have returned. Set by the session.
     pub(super) talked: bool,
     /// The peer has ended its output. Set by the session.
@@ -235,6 +238,7 @@ impl ClientShared {
             half_close: HalfClose::No,
             holds: 0,
             stop_pending: false,
+            place: None,
             by_stop: false,
             on_close: Vec::new(),
             calling: 0,
@@ -331,6 +335,20 @@ impl ClientShared {
         }
     }
 
+    /// From now on, the session waits in this place without a thread, and a call that ends the input calls it there.
+    /// Returns the transport, or `None` if the session must not wait, because it was already asked to end.
+    pub(crate) fn waits_at(&self, place: Place) -> Option<Arc<dyn Transport>> {
+        let mut state = self.state.lock();
+        state.place.get_or_insert(place);
+        let ends = if state.talked { state.is_aborted() } else { self.is_input_ended() };
+        state.transport.clone().filter(|_| !ends)
+    }
+
+    /// Returns the transport, if the connection has not ended.
+    pub(crate) fn transport(&self) -> Option<Arc<dyn Transport>> {
+        self.state.lock().transport.clone()
+    }
+
     /// Returns `true` if the connection was asked to end.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
@@ -356,6 +374,11 @@ impl ClientShared {
         self.idle_timeout.get(|| self.context.limits.idle_timeout())
     }
 
+    /// Returns how many bytes were read in total.
+    pub(crate) fn bytes_in(&self) -> u64 {
+        self.bytes_in.load(Ordering::Relaxed)
+    }
+
     /// Publishes how many bytes were read in total. The thread that reads calls this.
     pub(crate) fn set_bytes_in(&self, total: u64) {
         self.bytes_in.store(total, Ordering::Relaxed);
@@ -368,11 +391,7 @@ impl ClientShared {
 
     pub(crate) fn traffic(&self) -> Traffic {
         let state = self.state.lock();
-        Traffic {
-            bytes_in: self.bytes_in.load(Ordering::Relaxed),
-            bytes_out: state.bytes_out,
-            backlog: state.unsent(),
-        }
+        Traffic { bytes_in: self.bytes_in(), bytes_out: state.bytes_out, backlog: state.unsent() }
     }
 
     pub(crate) fn stats(&self) -> ClientStats {
@@ -450,7 +469,7 @@ mod tests {
     fn the_amount_and_the_time_of_writes_tell_whether_output_may_be_in_transit() {
         let transport =
             MemoryTransport { inward: Pipe::new(1), outward: Pipe::new(1), flush: Arc::default() };
-        let context = ClientContext::for_tests(Threads::new());
+        let context = ClientContext::for_tests(MachineThreads::new());
         let (transport, context) = (Arc::new(transport), Arc::new(context));
         let shared = ClientShared::new(ClientId::next(), Remote::Memory, transport, context);
         let mut state = shared.state.lock();

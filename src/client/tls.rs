@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::client::state::{ClientShared, Guard, HalfClose};
 use crate::client::Client;
 use crate::closing::Closing;
+use crate::crew::step_aside;
 use crate::error::duplicate;
 use crate::sync::atomic::Ordering;
 use crate::tls::Session;
@@ -65,6 +66,7 @@ impl ClientShared {
         if transport.can_start_tls() && self.unread.load(Ordering::Relaxed) > 0 {
             return Err(self.refuse_injection(state));
         }
+        step_aside();
         // This thread becomes the active writer when all output in plain text is sent.
         loop {
             if state.writer_active {

@@ -15,6 +15,7 @@ use crate::client::moment::Moment;
 use crate::client::state::{ClientShared, ClientState, Guard, HalfClose, Output, CORK_LIMIT};
 use crate::client::Client;
 use crate::closing::Closing;
+use crate::crew::step_aside;
 use crate::error::duplicate;
 use crate::frame::Framing;
 use crate::reactor::Waited;
@@ -202,6 +203,7 @@ impl ClientShared {
         let deadline = Instant::now() + self.context.limits.write_timeout();
         // A thread that has already sent a part of its record still holds the lock, so no writer is active.
         while state.writer_active {
+            step_aside();
             if self.changed.wait_until(&mut state, deadline).timed_out() && state.writer_active {
                 return Err(self.end_too_slow(state));
             }
@@ -255,6 +257,7 @@ impl ClientShared {
         state.in_flight = backlog.len();
         let gathered = state.gathered;
         drop(state);
+        step_aside();
         let mut result = self.send_all(&*transport, &mut [IoSlice::new(backlog.make_contiguous())], deadline);
         if result.is_ok() {
             result = self.send_all(&*transport, slices, deadline);

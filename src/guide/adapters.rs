@@ -15,7 +15,8 @@
 //! All of them may write. The page [`endings`](super::endings#all-endings) says when a write can fail.
 //!
 //! All callbacks of a client run on the client's own thread, one after another. The factory runs on that
-//! thread too, before `opening`. The adapter is dropped after `closing`.
+//! thread too, before `opening`. The adapter is dropped after `closing`. Only with
+//! [`Threads::WhileBusy`](super::threads), the thread changes between two callbacks.
 //!
 //! TCP does not keep the boundaries of writes. One `write` of the peer can arrive in several calls of
 //! `receiving`, and several writes can arrive in one call. The page [`messages`](super::messages) shows how

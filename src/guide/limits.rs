@@ -56,7 +56,8 @@
 //! Before you raise [`max_clients`] to many thousands, check these limits on Linux:
 //!
 //! - **Memory mappings.** A process may have 65,530 of them (`vm.max_map_count`). A thread needs about four,
-//!   so the limit allows about 16,000 threads. If a process starts more threads, it can be aborted.
+//!   so the limit allows about 16,000 threads. If a process starts more threads, it can be aborted. With
+//!   [`Threads::WhileBusy`](super::threads), clients that wait need no threads.
 //! - **Threads.** `kernel.threads-max` and the pids limit of a container limit the number of threads. If a
 //!   client's thread cannot be started, that client is refused.
 //! - **Open files.** `ulimit -n` limits the file descriptors, and each client needs one.

@@ -13,6 +13,7 @@
 //! | stop or restart a server cleanly | [`stopping`] |
 //! | limit how long a client may take | [`deadlines`] |
 //! | protect a server from overload | [`limits`] |
+//! | serve many clients with few threads | [`threads`] |
 //! | serve more clients than one machine can | [`outgrowing`] |
 //! | find out why a client ended, and watch a machine that runs | [`errors_and_logging`] |
 //! | test without sockets and without waiting | [`testing`] |
@@ -40,6 +41,7 @@ pub mod platforms;
 pub mod servers;
 pub mod stopping;
 pub mod testing;
+pub mod threads;
 pub mod timers;
 #[cfg_attr(
     not(feature = "tls"),

@@ -7,6 +7,8 @@
 //! dropped before a long wait. That limit is a timer of the kernel for each read, so clients that send a few messages
 //! at a time have a middle buffer instead, which they keep while they wait.
 
+use std::mem;
+
 /// The size of the small buffer, which is on the stack of the client's thread. The thread has used two pages
 /// of its stack anyway, so an idle client needs no further memory.
 const SMALL: usize = 1024;
@@ -19,9 +21,7 @@ const CALM: u32 = 64;
 
 /// The bytes that were read and not yet consumed, and room for more.
 pub(super) struct Buffer {
-    small: [u8; SMALL],
-    /// The middle or the large buffer. It is used instead of the small one, unless it is empty.
-    heap: Vec<u8>,
+    space: Space,
     /// The unread bytes lie between `start` and `end`.
     start: usize,
     end: usize,
@@ -31,9 +31,38 @@ pub(super) struct Buffer {
     calm: u32,
 }
 
+#[allow(clippy::large_enum_variant, reason = "the small buffer must not be on the heap")]
+enum Space {
+    Small([u8; SMALL]),
+    /// The middle or the large buffer.
+    Heap(Vec<u8>),
+}
+
 impl Buffer {
-    pub(super) fn new() -> Buffer {
-        Buffer { small: [0; SMALL], heap: Vec::new(), start: 0, end: 0, filled_up: false, calm: 0 }
+    /// Makes a buffer of room that the thread lends, which may be none. Before its use, call `begin`.
+    pub(super) fn lent(room: Vec<u8>) -> Buffer {
+        Buffer { space: Space::Heap(room), start: 0, end: 0, filled_up: false, calm: 0 }
+    }
+
+    /// If no room was lent, uses the small buffer. That is made here and not moved, to keep the stack small.
+    pub(super) fn begin(&mut self) {
+        if self.bytes().is_empty() {
+            self.space = Space::Small([0; SMALL]);
+        }
+    }
+
+    fn of(size: usize) -> Buffer {
+        let mut buffer = Buffer::lent(if size == SMALL { Vec::new() } else { vec![0; size] });
+        buffer.begin();
+        buffer
+    }
+
+    /// Gives the room back that was lent. Unread bytes are lost.
+    pub(super) fn take_room(&mut self) -> Vec<u8> {
+        match &mut self.space {
+            Space::Small(_) => Vec::new(),
+            Space::Heap(room) => mem::take(room),
+        }
     }
 
     /// Returns how many bytes are unread.
@@ -43,7 +72,7 @@ impl Buffer {
 
     /// Returns `true` if the large buffer is used although the unread bytes would fit into a smaller one.
     pub(super) fn is_oversized(&self) -> bool {
-        self.heap.len() > MIDDLE && self.len() <= MIDDLE
+        self.bytes().len() > MIDDLE && self.len() <= MIDDLE
     }
 
     /// Returns the unread bytes.
@@ -80,11 +109,9 @@ impl Buffer {
     fn refit(&mut self) {
         if self.end == 0 {
             if self.filled_up {
-                self.heap = vec![0; self.next_size()];
-                self.filled_up = false;
+                *self = Buffer::of(self.next_size());
             } else if self.calm >= CALM {
-                self.heap = if self.heap.len() > MIDDLE { vec![0; MIDDLE] } else { Vec::new() };
-                self.calm = 0;
+                *self = Buffer::of(if self.bytes().len() > MIDDLE { MIDDLE } else { SMALL });
             }
         } else if self.end == self.bytes().len() {
             if self.start > 0 {
@@ -93,10 +120,12 @@ impl Buffer {
                 (self.start, self.end) = (0, end - start);
             } else {
                 let size = self.next_size();
-                if self.heap.is_empty() {
-                    self.heap.extend(&self.small);
-                }
-                self.heap.resize(size, 0);
+                let mut heap = match &mut self.space {
+                    Space::Small(bytes) => bytes.to_vec(),
+                    Space::Heap(heap) => mem::take(heap),
+                };
+                heap.resize(size, 0);
+                self.space = Space::Heap(heap);
             }
         }
     }
@@ -104,10 +133,11 @@ impl Buffer {
     /// Adds the first `count` bytes of the free room to the unread bytes.
     pub(super) fn fill(&mut self, count: usize) {
         self.end += count;
-        let (size, smaller) = match self.heap.len() {
-            0 => (SMALL, 0),
-            MIDDLE => (MIDDLE, SMALL),
-            size => (size, MIDDLE),
+        let size = self.bytes().len();
+        let smaller = match size {
+            SMALL => 0,
+            MIDDLE => SMALL,
+            _ => MIDDLE,
         };
         self.filled_up = count == size && size <= MIDDLE;
         self.calm = if count > smaller { 0 } else { self.calm + 1 };
@@ -117,10 +147,7 @@ impl Buffer {
     pub(super) fn relax(&mut self) {
         if self.is_oversized() {
             let unread = self.unread();
-            let mut smaller = Buffer::new();
-            if unread.len() > SMALL {
-                smaller.heap = vec![0; MIDDLE];
-            }
+            let mut smaller = Buffer::of(if unread.len() > SMALL { MIDDLE } else { SMALL });
             smaller.room()[..unread.len()].copy_from_slice(unread);
             smaller.end = unread.len();
             *self = smaller;
@@ -130,8 +157,8 @@ impl Buffer {
 
     /// Returns the size that follows the present one.
     fn next_size(&self) -> usize {
-        match self.heap.len() {
-            0 => MIDDLE,
+        match self.bytes().len() {
+            SMALL => MIDDLE,
             MIDDLE => LARGE,
             size => size * 2,
         }
@@ -139,18 +166,16 @@ impl Buffer {
 
     /// Returns the buffer that is in use.
     fn bytes(&self) -> &[u8] {
-        if self.heap.is_empty() {
-            &self.small
-        } else {
-            &self.heap
+        match &self.space {
+            Space::Small(bytes) => bytes,
+            Space::Heap(heap) => heap,
         }
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
-        if self.heap.is_empty() {
-            &mut self.small
-        } else {
-            &mut self.heap
+        match &mut self.space {
+            Space::Small(bytes) => bytes,
+            Space::Heap(heap) => heap,
         }
     }
 }
@@ -170,7 +195,7 @@ mod tests {
 
     #[test]
     fn grows_after_a_full_read_and_shrinks_after_many_small_reads() {
-        let mut buffer = Buffer::new();
+        let mut buffer = Buffer::of(SMALL);
         for size in [SMALL, MIDDLE, LARGE, LARGE] {
             assert_eq!(read(&mut buffer, &[1; 100_000]), size);
             buffer.consume(size);
@@ -183,13 +208,13 @@ mod tests {
             }
         }
         assert_eq!(buffer.room().len(), SMALL);
-        assert!(buffer.heap.is_empty());
+        assert!(matches!(buffer.space, Space::Small(_)));
     }
 
     /// Otherwise a timer of the kernel would begin with each read.
     #[test]
     fn bursts_of_two_kilobytes_need_no_buffer_that_is_dropped_before_a_long_wait() {
-        let mut buffer = Buffer::new();
+        let mut buffer = Buffer::of(SMALL);
         for round in 0..3 * CALM {
             let mut left = 2048;
             while left > 0 {
@@ -204,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_large_buffer_is_dropped_before_a_long_wait_and_no_byte_is_lost() {
-        let mut buffer = Buffer::new();
+        let mut buffer = Buffer::of(SMALL);
         for size in [SMALL, MIDDLE] {
             read(&mut buffer, &[1; MIDDLE]);
             buffer.consume(size);
@@ -229,7 +254,7 @@ mod tests {
 
     #[test]
     fn room_of_consumed_bytes_is_used_before_the_buffer_grows() {
-        let mut buffer = Buffer::new();
+        let mut buffer = Buffer::of(SMALL);
         read(&mut buffer, &[1; SMALL - 1]);
         buffer.consume(SMALL - 3);
         assert_eq!(read(&mut buffer, &[2; 10]), 1);
@@ -242,7 +267,7 @@ mod tests {
 
     #[test]
     fn there_is_room_for_a_frame_of_any_size() {
-        let mut buffer = Buffer::new();
+        let mut buffer = Buffer::of(SMALL);
         let stream: Vec<u8> = (0..200_000_u32).map(|i| i.to_le_bytes()[0]).collect();
         let mut fed = 0;
         let mut sizes = std::collections::BTreeSet::new();

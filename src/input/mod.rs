@@ -6,13 +6,16 @@ mod copy;
 mod parse;
 pub(crate) mod stream;
 
-use std::fmt;
+use std::any::TypeId;
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fmt, mem};
 
 use crate::client::Client;
 use crate::closing::Closing;
+use crate::crew::step_aside;
+use crate::crew::turn::{Mode, Turn};
 use crate::error::{deadline_passed, duplicate, Result};
 use crate::frame::Framing;
 use crate::input::buffer::Buffer;
@@ -53,26 +56,72 @@ pub struct Input {
     /// How long reads have waited in vain since the last byte arrived. A read that ends at a deadline adds
     /// its time.
     waited: Duration,
+    /// What this session may do with its thread.
+    turn: Turn,
+    /// Only an adapter of this type gives up the thread, or the adapter in a box whose type is not known. Only the
+    /// default `serving` can do that, because it has nothing on its stack.
+    pauses: Option<TypeId>,
     /// The client must know how much is unread, because the connection may switch to TLS.
     #[cfg(feature = "tls")]
     may_start_tls: bool,
 }
 
-impl Input {
-    pub(crate) fn new(client: Client, transport: Arc<dyn Transport>) -> Input {
+/// What is kept of an input while its client waits without a thread.
+pub(crate) struct Paused {
+    client: Client,
+    transport: Arc<dyn Transport>,
+    /// Since when the client has been waiting, if there is a limit.
+    since: Option<Instant>,
+}
+
+impl Paused {
+    pub(crate) fn new(client: Client, transport: Arc<dyn Transport>) -> Paused {
+        Paused { client, transport, since: None }
+    }
+
+    /// Lets `f` go on for a turn. If the thread is only lent, an adapter of type `A` gives it up when its client
+    /// waits.
+    ///
+    /// An idle client that has a thread waits in here, so this moves no input: two of them would need one more page of
+    /// the stack.
+    #[inline(always)]
+    pub(crate) fn resume<A: 'static, T>(self, turn: &mut Turn, f: impl FnOnce(&mut Input) -> T) -> (T, Self) {
+        let mut input = self.input::<A>(mem::take(turn));
+        input.buffer.begin();
+        let result = f(&mut input);
+        let limited = input.client.shared().idle_timeout().is_some();
+        let since = if limited { Instant::now().checked_sub(input.waited) } else { None };
+        input.turn.room = input.buffer.take_room();
+        *turn = input.turn;
+        (result, Paused { client: input.client, transport: input.transport, since })
+    }
+
+    #[inline(always)]
+    fn input<A: 'static>(self, mut turn: Turn) -> Input {
         Input {
             #[cfg(feature = "tls")]
-            may_start_tls: transport.can_start_tls(),
-            client,
-            transport,
-            buffer: Buffer::new(),
-            bytes_in: 0,
+            may_start_tls: self.transport.can_start_tls(),
+            bytes_in: self.client.shared().bytes_in(),
+            waited: self.since.map_or(Duration::ZERO, |since| since.elapsed()),
+            client: self.client,
+            transport: self.transport,
+            buffer: Buffer::lent(mem::take(&mut turn.room)),
             end_of_input: false,
             deadline: None,
-            waited: Duration::ZERO,
+            turn,
+            pauses: Some(TypeId::of::<A>()),
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn for_tests(self) -> Input {
+        let mut input = self.input::<()>(Turn::default());
+        input.buffer.begin();
+        input
+    }
+}
+
+impl Input {
     /// Waits for bytes and returns all that have arrived. Returns `None` at the end of input, and after a close
     /// or a stop.
     ///
@@ -89,6 +138,65 @@ impl Input {
         let count = self.buffer.len();
         self.note_consumed(count);
         Ok(Some(self.buffer.take(0..count, count)))
+    }
+
+    /// Does the same as [`chunk`](Input::chunk) for the default `serving` of the adapter type `A`. If the client gives up
+    /// its thread while it waits, it returns `None`, too. Then `serving` must return, and is called again later.
+    pub(crate) fn chunk_or_pause<A: ?Sized + 'static>(&mut self) -> io::Result<Option<&[u8]>> {
+        if self.turn.mode != Mode::Bound && !self.may_continue(TypeId::of::<A>())? {
+            return Ok(None);
+        }
+        self.chunk()
+    }
+
+    /// The adapter of type `A` passes this input on to the adapter in its box.
+    pub(crate) fn pass_on<A: 'static>(&mut self) {
+        self.pauses = self.pauses.filter(|only| *only != TypeId::of::<A>());
+    }
+
+    /// Reads, without keeping other clients waiting. Returns `false` if the client gives up its thread.
+    fn may_continue(&mut self, adapter: TypeId) -> io::Result<bool> {
+        if self.pauses.is_some_and(|only| only != adapter) || self.turn.wait.is_some() {
+            // There is code on the stack that would not expect the end of this loop.
+            self.keep_thread();
+            return Ok(true);
+        }
+        let patience = self.turn.before_read();
+        if self.buffer.len() > 0 || self.end_of_input || self.client.is_input_ended() {
+            return Ok(true);
+        }
+        if let Some(patience) = patience {
+            if self.read_more(Some(patience))? {
+                return Ok(true);
+            }
+            self.waited += patience;
+        }
+        let until = self.goes_on_at()?;
+        self.client.shared().activity().waits();
+        self.turn.pause(until);
+        Ok(false)
+    }
+
+    /// Returns when a client that waits must go on, although nothing has arrived.
+    ///
+    /// # Errors
+    /// The same as for a read whose time is over.
+    fn goes_on_at(&self) -> io::Result<Option<Instant>> {
+        let idle = self.client.shared().idle_timeout();
+        if idle.is_none() && self.deadline.is_none() {
+            return Ok(None);
+        }
+        let now = Instant::now();
+        let left = self.shortest_limit(idle, &mut Some(now), false)?;
+        Ok(left.and_then(|left| now.checked_add(left)))
+    }
+
+    /// From now on, the thread belongs to this client, and its reads wait.
+    fn keep_thread(&mut self) {
+        if self.turn.mode != Mode::Bound {
+            self.turn = Turn::default();
+            step_aside();
+        }
     }
 
     /// Waits for a frame and returns its payload. Returns `None` at the end of input, and after a close or a
@@ -115,7 +223,7 @@ impl Input {
                     Some(frame) => break frame.check(unread.len())?,
                     None => return Ok(None),
                 },
-                None => self.read_more()?,
+                None => self.read_more(None).map(drop)?,
             }
         };
         self.note_consumed(frame.used);
@@ -147,24 +255,28 @@ impl Input {
     /// Waits until there is something to consume. Returns `false` at the end of input.
     fn fill(&mut self) -> io::Result<bool> {
         if self.buffer.len() == 0 && !self.end_of_input && !self.client.is_input_ended() {
-            self.read_more()?;
+            self.read_more(None)?;
         }
         // Checked after the read, because bytes that arrive during a close are not for the adapter.
         Ok(self.buffer.len() > 0 && !self.client.is_input_ended())
     }
 
-    /// Waits for more bytes, for the end of input, or until the client is closed.
-    fn read_more(&mut self) -> io::Result<()> {
+    /// Waits for more bytes, for the end of input, or until the client is closed. Returns `false` if it waits for at most
+    /// `patience`, and that has passed.
+    fn read_more(&mut self, patience: Option<Duration>) -> io::Result<bool> {
+        if patience.is_none() {
+            self.keep_thread();
+        }
         self.client.shared().activity().waits();
         let before = self.bytes_in;
-        let result = self.await_more();
+        let result = self.await_more(patience);
         if self.bytes_in == before {
             self.client.shared().activity().works();
         }
         result
     }
 
-    fn await_more(&mut self) -> io::Result<()> {
+    fn await_more(&mut self, patience: Option<Duration>) -> io::Result<bool> {
         let mut since = None;
         loop {
             let limit = match self.limit(&mut since) {
@@ -174,20 +286,26 @@ impl Input {
                     return Err(error);
                 }
             };
-            match self.transport.read(self.buffer.room(), limit) {
+            let first = patience.filter(|patience| limit.is_none_or(|limit| *patience <= limit));
+            match self.transport.read(self.buffer.room(), first.or(limit)) {
                 Ok(Received::Bytes(count)) => {
+                    // If a read has not filled the buffer of a socket, the poll reports what comes next (epoll(7)).
+                    self.turn.after_read(count == self.buffer.room().len() || !self.transport.reads_all());
                     self.note(count);
-                    return Ok(());
+                    return Ok(true);
                 }
                 Ok(Received::EndOfInput) => {
                     self.end_of_input = true;
-                    return Ok(());
+                    return Ok(true);
                 }
                 Ok(Received::Interrupted | Received::TimedOut) => {}
                 Err(error) => return Err(self.lose(error)),
             }
             if self.client.is_input_ended() {
-                return Ok(());
+                return Ok(true);
+            }
+            if first.is_some() {
+                return Ok(false);
             }
             self.buffer.relax();
         }
@@ -198,10 +316,11 @@ impl Input {
     /// The clock is read only if there is a limit, so a read without a limit costs only the system call.
     fn limit(&self, since: &mut Option<Instant>) -> io::Result<Option<Duration>> {
         let idle = self.client.shared().idle_timeout();
-        if idle.is_none() && self.deadline.is_none() && !self.buffer.is_oversized() {
+        let waits = self.turn.mode != Mode::Shared;
+        if !waits || idle.is_none() && self.deadline.is_none() && !self.buffer.is_oversized() {
             return Ok(None);
         }
-        self.shortest_limit(idle, since)
+        self.shortest_limit(idle, since, self.buffer.is_oversized())
     }
 
     #[inline(never)]
@@ -209,6 +328,7 @@ impl Input {
         &self,
         idle: Option<Duration>,
         since: &mut Option<Instant>,
+        oversized: bool,
     ) -> io::Result<Option<Duration>> {
         let mut limit = None;
         if let Some(idle) = idle {
@@ -230,7 +350,7 @@ impl Input {
             }
             limit = Some(limit.map_or(left, |limit| limit.min(left)));
         }
-        if self.buffer.is_oversized() {
+        if oversized {
             // If this becomes a long wait, the buffer is freed.
             limit = Some(limit.map_or(WAIT_SLICE, |limit| limit.min(WAIT_SLICE)));
         }

@@ -88,7 +88,7 @@ impl Input {
                 }
                 None if self.end_of_input && unread.is_empty() => return Ok(None),
                 None if self.end_of_input => return Err(FrameError::Truncated.into()),
-                None => self.read_more()?,
+                None => self.read_more(None).map(drop)?,
             }
         }
     }

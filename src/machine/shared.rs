@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Event, Events, ServerId};
-use crate::reactor::Reactor;
 use crate::scheduler::Scheduler;
 use crate::server::control::Engine;
 use crate::server::permit::ActiveGuard;
@@ -15,8 +14,7 @@ use crate::stats::ServerStats;
 use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::sync::channel::{unbounded, Receiver};
 use crate::sync::Mutex;
-use crate::threads::pool::Pool;
-use crate::threads::Threads;
+use crate::threads::MachineThreads;
 
 /// How much time clients have to end gracefully. `Machine::set_drain_timeout` changes it.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,12 +67,8 @@ pub(super) enum Stage {
 impl MachineShared {
     pub(super) fn new() -> Arc<MachineShared> {
         let (events, receiver) = unbounded();
-        let threads = Threads::new();
-        let engine = Engine {
-            pool: Pool::new(Arc::clone(&threads)),
-            reactor: Arc::new(Reactor::new(Arc::clone(&threads))),
-            threads: Arc::clone(&threads),
-        };
+        let threads = MachineThreads::new();
+        let engine = Engine::new(Arc::clone(&threads));
         let registry = ServerRegistry {
             stage: Stage::Prepared,
             ran: false,

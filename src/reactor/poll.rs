@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 
 use crate::logging::{error, warn, Limiter};
 use crate::reactor::{Source, WAIT_SLICE};
-use crate::threads::Threads;
+use crate::threads::MachineThreads;
 
 const WAKE: Token = Token(usize::MAX);
 /// The pause between a failed start and the next attempt.
@@ -42,7 +42,7 @@ struct Timer {
 
 /// Belongs to one machine.
 pub(crate) struct Reactor {
-    threads: Arc<Threads>,
+    threads: Arc<MachineThreads>,
     /// The running reactor. Set by the thread that has started it.
     poll: OnceLock<Handle>,
     /// When the next start may be tried. Written by the thread that tries to start the reactor.
@@ -71,7 +71,7 @@ struct Table {
 }
 
 impl Reactor {
-    pub(crate) fn new(threads: Arc<Threads>) -> Reactor {
+    pub(crate) fn new(threads: Arc<MachineThreads>) -> Reactor {
         Reactor {
             threads,
             poll: OnceLock::new(),
@@ -182,7 +182,8 @@ impl Reactor {
         let registry = poll.registry().try_clone()?;
         let waker = Waker::new(&registry, WAKE)?;
         let (table, threads) = (Arc::clone(&self.table), Arc::clone(&self.threads));
-        self.threads.spawn("backport-reactor".to_owned(), None, move || watch(poll, &table, &threads))?;
+        self.threads
+            .spawn("backport-reactor".to_owned(), None, false, move || watch(poll, &table, &threads))?;
         Ok(Handle { registry, waker })
     }
 }
@@ -214,7 +215,7 @@ impl Table {
     }
 }
 
-fn watch(mut poll: Poll, table: &Mutex<Table>, threads: &Threads) {
+fn watch(mut poll: Poll, table: &Mutex<Table>, threads: &MachineThreads) {
     let mut events = Events::with_capacity(256);
     let warnings = Limiter::default();
     loop {
@@ -293,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_dropped_source_leaves_nothing_in_the_table() {
-        let threads = Threads::new();
+        let threads = MachineThreads::new();
         threads.close(|| ());
         let reactor = Arc::new(Reactor::new(threads));
         let readiness = Readiness::new(Arc::clone(&reactor));

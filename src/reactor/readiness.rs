@@ -270,7 +270,7 @@ mod tests {
     use std::io;
 
     use super::*;
-    use crate::threads::Threads;
+    use crate::threads::MachineThreads;
 
     /// A client that answers each check of its progress with the next of these.
     struct Answers(std::sync::Mutex<Vec<Option<Duration>>>);
@@ -284,7 +284,7 @@ mod tests {
     }
 
     fn unwatched() -> Arc<Readiness> {
-        let threads = Threads::new();
+        let threads = MachineThreads::new();
         threads.close(|| ());
         Readiness::new(Arc::new(Reactor::new(threads)))
     }

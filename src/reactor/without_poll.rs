@@ -9,13 +9,13 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::reactor::{Flush, Source, TakenWait, Waited};
-use crate::threads::Threads;
+use crate::threads::MachineThreads;
 
 /// Watches nothing.
 pub(crate) struct Reactor;
 
 impl Reactor {
-    pub(crate) fn new(_: Arc<Threads>) -> Reactor {
+    pub(crate) fn new(_: Arc<MachineThreads>) -> Reactor {
         Reactor
     }
 

@@ -27,11 +27,11 @@ use crate::logging::error;
 use crate::scheduler::interval::Interval;
 use crate::scheduler::jobs::{EndJobs, Jobs};
 use crate::sync::atomic::AtomicBool;
-use crate::threads::Threads;
+use crate::threads::MachineThreads;
 
 /// The scheduler of one machine, as the machine sees it.
 pub(crate) struct Scheduler {
-    threads: Arc<Threads>,
+    threads: Arc<MachineThreads>,
     jobs: Arc<Jobs>,
 }
 
@@ -52,7 +52,7 @@ impl Work {
 }
 
 impl Scheduler {
-    pub(crate) fn new(threads: Arc<Threads>, events: Events, stopping: Arc<AtomicBool>) -> Scheduler {
+    pub(crate) fn new(threads: Arc<MachineThreads>, events: Events, stopping: Arc<AtomicBool>) -> Scheduler {
         Scheduler { threads, jobs: Jobs::new(events, stopping) }
     }
 
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn jobs_that_are_added_and_cancelled_leave_no_entry_and_at_most_one_event() {
         let (events, received) = unbounded();
-        let scheduler = Scheduler::new(Threads::new(), events, Arc::default());
+        let scheduler = Scheduler::new(MachineThreads::new(), events, Arc::default());
         let hour = Duration::from_secs(3600);
         // The scheduler's thread does not run, so nothing else can take away what these calls leave behind.
         for round in 1..=3 {

@@ -14,14 +14,22 @@ use crate::server::handle::ServerHandle;
 use crate::server::permit::ActiveGuard;
 use crate::server::state::ServerState;
 use crate::threads::pool::Pool;
-use crate::threads::Threads;
+use crate::threads::MachineThreads;
 
 /// The parts of a machine that its servers share.
 #[derive(Clone)]
 pub(crate) struct Engine {
-    pub(crate) threads: Arc<Threads>,
+    pub(crate) threads: Arc<MachineThreads>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) reactor: Arc<Reactor>,
+}
+
+impl Engine {
+    pub(crate) fn new(threads: Arc<MachineThreads>) -> Engine {
+        let pool = Pool::new(Arc::clone(&threads));
+        let reactor = Arc::new(Reactor::new(Arc::clone(&threads)));
+        Engine { threads, pool, reactor }
+    }
 }
 
 /// The functions of the machine that a [`Server`](crate::Server) may use. No method blocks.
@@ -74,7 +82,7 @@ impl Control {
         f: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         let guard = self.guard()?;
-        self.engine.threads.spawn(format!("backport-{name}"), stack, move || {
+        self.engine.threads.spawn(format!("backport-{name}"), stack, false, move || {
             let _guard = guard;
             if let Err(message) = catch_panic(f) {
                 error!("a thread panicked: {}", Escaped(message));

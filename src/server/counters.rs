@@ -1,5 +1,7 @@
 //! [`Counters`]: how often things have happened at a server.
 
+use std::sync::Arc;
+
 use crate::closing::Closing;
 use crate::stats::ServerStats;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +21,8 @@ pub(crate) struct Counters {
     failures: AtomicU64,
     idle_timeouts: AtomicU64,
     too_slow: AtomicU64,
+    /// Written by the crews of the server.
+    pub(crate) take_overs: Arc<AtomicU64>,
 }
 
 impl Counters {
@@ -56,5 +60,6 @@ impl Counters {
         stats.failures += read(&self.failures);
         stats.idle_timeouts += read(&self.idle_timeouts);
         stats.too_slow += read(&self.too_slow);
+        stats.take_overs += read(&self.take_overs);
     }
 }

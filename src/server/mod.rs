@@ -30,6 +30,7 @@ pub(crate) mod state;
 pub(crate) mod stdio;
 mod stop_stage;
 pub(crate) mod tcp;
+pub(crate) mod threads;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 #[cfg(unix)]

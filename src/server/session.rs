@@ -10,23 +10,29 @@
 //! | `Talking` | calls `serving`, which calls `receiving` |
 //! | `Closing` | determines the reason, calls `closing`, drops the adapter |
 //! | `Lingering` | delivers the last output and drops the transport |
+//! | `Draining` | waits without a thread of its own until the peer has ended its output |
 //!
-//! One worker takes all steps of a session. Each step catches the panics of the user code that it calls.
+//! With [`Threads::PerClient`](crate::Threads::PerClient), one worker takes all steps of a session. With
+//! [`Threads::WhileBusy`](crate::Threads::WhileBusy), a [crew](crate::crew) moves it from thread to thread, and it waits
+//! in the stage `Talking` or `Draining` without a thread. Each step catches the panics of the user code that it calls.
 
 use std::sync::Arc;
-use std::{io, mem};
+use std::time::Instant;
+use std::{io, mem, thread};
 
 use crossbeam_channel::Sender;
 
 use crate::adapter::Adapter;
 use crate::catch_panic::catch_panic;
 use crate::client::id::ClientId;
-use crate::client::linger::Undelivered;
+use crate::client::linger::{Drain, Undelivered};
 use crate::client::state::{ClientContext, ClientShared, Upgraded};
 use crate::client::Client;
 use crate::closing::Closing;
+use crate::crew::turn::{Mode, Turn, Wait};
+use crate::crew::{CrewGuard, Guest, Place};
 use crate::error::Result;
-use crate::input::Input;
+use crate::input::Paused;
 use crate::logging::{debug, error, warn, Escaped};
 use crate::server::control::Control;
 use crate::server::listener::Accepted;
@@ -35,8 +41,8 @@ use crate::server::state::ServerState;
 use crate::server::upgrade::{Connection, Upgrades, HANDSHAKE_TIMEOUT};
 use crate::sync::atomic::Ordering;
 use crate::threads::pool::{Job, Pool};
-use crate::threads::user_code::user_code;
-use crate::transport::Transport;
+use crate::threads::user_code::{user_code, Label};
+use crate::transport::{Descriptor, Transport};
 
 /// Creates the transport of an accepted socket. It runs on the session's thread, so that the same thread
 /// allocates and frees the memory of a connection.
@@ -51,6 +57,8 @@ pub(crate) struct Sessions<F, S> {
     connect: Connect<S>,
     upgrades: Upgrades,
     stack: Option<usize>,
+    /// They share the clients. Empty if each client has a thread.
+    crews: Vec<CrewGuard>,
     reports: Option<Sender<Closing>>,
 }
 
@@ -76,6 +84,7 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
             connect: Box::new(connect),
             upgrades: Upgrades { steps: Vec::new(), timeout: HANDSHAKE_TIMEOUT },
             stack: None,
+            crews: Vec::new(),
             reports: None,
         }
     }
@@ -88,6 +97,11 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
     /// Sets the stack size of the threads that serve the sessions.
     pub(crate) fn stack_size(self, stack: Option<usize>) -> Sessions<F, S> {
         Sessions { stack, ..self }
+    }
+
+    /// Sets the crews that serve the sessions. Default: each session has a worker of its own.
+    pub(crate) fn crews(self, crews: Vec<CrewGuard>) -> Sessions<F, S> {
+        Sessions { crews, ..self }
     }
 
     /// Sets no time limit for the delivery of the last output, except the drain timeout of a stop.
@@ -104,20 +118,25 @@ impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Sessio
     /// Creates the session of a connection.
     pub(crate) fn session(self: &Arc<Self>, permit: Permit, accepted: Accepted<S>) -> Session<A, F, S> {
         let id = ClientId::next();
-        Session { id, sessions: Some(Arc::clone(self)), stage: Stage::Accepted(accepted), permit }
+        Session { id, sessions: Some(Arc::clone(self)), stage: Stage::Accepted(Box::new(accepted)), permit }
     }
 
     /// Passes the session of a connection to a worker, and does not wait for it. If this fails, the
     /// connection is lost.
     pub(crate) fn start(self: &Arc<Self>, permit: Permit, accepted: Accepted<S>) -> io::Result<()> {
-        self.pool.run(self.stack, Box::new(self.session(permit, accepted)))
+        let session = Box::new(self.session(permit, accepted));
+        if self.crews.is_empty() {
+            return self.pool.run(self.stack, session);
+        }
+        self.crews[fastrand::usize(..self.crews.len())].begin(session);
+        Ok(())
     }
 }
 
 /// The life of one client.
 pub(crate) struct Session<A, F, S> {
     id: ClientId,
-    /// Taken by the worker, because dropping the last of them drops the user's factory.
+    /// Taken at the end, because dropping the last of them drops the user's factory.
     sessions: Option<Arc<Sessions<F, S>>>,
     stage: Stage<A, S>,
     /// Dropped with the session when the worker is free again.
@@ -126,12 +145,13 @@ pub(crate) struct Session<A, F, S> {
 
 /// The stages of a session, in order.
 enum Stage<A, S> {
-    Accepted(Accepted<S>),
+    Accepted(Box<Accepted<S>>),
     Upgrading(Client, Arc<dyn Transport>),
     Opening(Client, Arc<dyn Transport>),
-    Talking(Client, Arc<dyn Transport>, Box<A>),
+    Talking(Client, Box<A>, Paused),
     Closing(Client, Box<A>, Talked),
     Lingering(Client, Ending),
+    Draining(Client, Drain),
     Ended,
 }
 
@@ -150,27 +170,73 @@ struct Ending {
 
 impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Job for Session<A, F, S> {
     fn run(&mut self) {
-        let Some(sessions) = self.sessions.take() else { return };
+        // A turn that is bound to its session never waits.
+        self.go_on(&mut Turn::default());
+    }
+}
+
+impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Guest for Session<A, F, S> {
+    fn go_on(&mut self, turn: &mut Turn) -> Option<Wait> {
+        let sessions = self.sessions.take()?;
+        // On a thread that serves other clients, too, the label would cost too much. The standby sets it if necessary.
+        let labels = turn.mode != Mode::Shared || self.stage.client().is_none();
+        if labels {
+            user_code(self.stage.label());
+        }
         while !matches!(self.stage, Stage::Ended) {
-            self.step(&sessions);
+            self.step(&sessions, turn);
+            if let Some(wait) = turn.wait.take() {
+                self.sessions = Some(sessions);
+                if labels {
+                    user_code(None);
+                }
+                return Some(wait);
+            }
         }
         if let Err(message) = catch_panic(move || drop(sessions)) {
             error!("a panic while the factory of a server was dropped: {}", Escaped(message));
         }
         user_code(None);
+        None
+    }
+
+    fn waits_at(&self, place: Place) -> Option<(Descriptor, Label)> {
+        let transport = self.stage.client()?.shared().waits_at(place)?;
+        Some((transport.descriptor()?, self.stage.label()?))
+    }
+}
+
+impl<A, S> Stage<A, S> {
+    /// Names the client, if the stage is not the first or the last one.
+    fn label(&self) -> Option<Label> {
+        Some(Arc::<ClientShared>::clone(self.client()?.shared()))
+    }
+
+    /// Returns the client, if the stage is not the first or the last one.
+    fn client(&self) -> Option<&Client> {
+        match self {
+            Stage::Accepted(_) | Stage::Ended => None,
+            Stage::Upgrading(client, _)
+            | Stage::Opening(client, _)
+            | Stage::Talking(client, ..)
+            | Stage::Closing(client, ..)
+            | Stage::Lingering(client, _)
+            | Stage::Draining(client, _) => Some(client),
+        }
     }
 }
 
 impl<A: Adapter, F: Fn() -> A + Send + Sync + 'static, S: Send + 'static> Session<A, F, S> {
     /// Goes to the next stage.
-    fn step(&mut self, sessions: &Sessions<F, S>) {
+    fn step(&mut self, sessions: &Sessions<F, S>, turn: &mut Turn) {
         self.stage = match mem::replace(&mut self.stage, Stage::Ended) {
-            Stage::Accepted(accepted) => self.register(sessions, accepted),
+            Stage::Accepted(accepted) => self.register(sessions, *accepted),
             Stage::Upgrading(client, transport) => upgrade(sessions, client, transport),
             Stage::Opening(client, transport) => open(sessions, client, transport),
-            Stage::Talking(client, transport, adapter) => talk(client, transport, adapter),
+            Stage::Talking(client, adapter, input) => talk(client, adapter, input, turn),
             Stage::Closing(client, adapter, talked) => close(client, adapter, talked),
-            Stage::Lingering(client, reason) => linger(sessions, &client, reason),
+            Stage::Lingering(client, reason) => linger(sessions, client, reason),
+            Stage::Draining(client, drain) => continue_to_drain(client, drain, turn),
             Stage::Ended => Stage::Ended,
         };
     }
@@ -242,7 +308,10 @@ fn open<A: Adapter, F: Fn() -> A, S>(
         Err(message) => return never_opened(client, Err(message)),
     };
     match catch_panic(|| adapter.opening(&client)) {
-        Ok(Ok(())) if !client.is_input_ended() => Stage::Talking(client, transport, adapter),
+        Ok(Ok(())) if !client.is_input_ended() => {
+            let input = Paused::new(client.clone(), transport);
+            Stage::Talking(client, adapter, input)
+        }
         outcome => Stage::Closing(client, adapter, Talked { outcome, end_of_input: false }),
     }
 }
@@ -254,15 +323,23 @@ fn never_opened<A, S>(client: Client, outcome: Result<Result, String>) -> Stage<
     Stage::Lingering(client, Ending { reason, panicked: false })
 }
 
-/// Calls `serving` until the conversation ends.
-fn talk<A: Adapter, S>(client: Client, transport: Arc<dyn Transport>, mut adapter: Box<A>) -> Stage<A, S> {
-    let mut end_of_input = false;
+/// Calls `serving` until the conversation ends, or until the client waits and gives its thread up.
+#[inline(never)]
+fn talk<A: Adapter, S>(client: Client, mut adapter: Box<A>, input: Paused, turn: &mut Turn) -> Stage<A, S> {
+    let (mode, mut end_of_input) = (turn.mode, false);
     let outcome = catch_panic(|| {
-        let mut input = Input::new(client.clone(), transport);
-        let result = adapter.serving(&client, &mut input);
-        end_of_input = input.is_at_end();
-        result
+        input.resume::<A, _>(turn, |input| {
+            let result = adapter.serving(&client, input);
+            end_of_input = input.is_at_end();
+            result
+        })
     });
+    let outcome = match outcome {
+        Ok((Ok(()), input)) if turn.wait.is_some() => return Stage::Talking(client, adapter, input),
+        Ok((result, _)) => Ok(result),
+        Err(message) => Err(message),
+    };
+    (turn.mode, turn.wait) = (mode, None);
     Stage::Closing(client, adapter, Talked { outcome, end_of_input })
 }
 
@@ -288,13 +365,14 @@ fn close<A: Adapter, S>(client: Client, mut adapter: Box<A>, talked: Talked) -> 
 
 /// Counts and logs the end, delivers the last output and drops the transport.
 #[inline(never)]
-fn linger<A, F, S>(sessions: &Sessions<F, S>, client: &Client, ending: Ending) -> Stage<A, S> {
+fn linger<A, F, S>(sessions: &Sessions<F, S>, client: Client, ending: Ending) -> Stage<A, S> {
     let (server, Ending { reason, mut panicked }) = (&sessions.server, ending);
     server.counters.count(&reason);
-    log_end(server, client, &reason);
+    log_end(server, &client, &reason);
     let is_panic = matches!(reason, Closing::Panicked(_));
+    let mut drain = None;
     match client.shared().finish_closing() {
-        Ok(()) => {}
+        Ok(rest) => drain = rest,
         Err(Undelivered::TooSlow) => server.warn_of_slow_peer(format_args!(
             "client {} from {} did not take its last output in time: the rest was dropped",
             client.id(),
@@ -317,7 +395,19 @@ fn linger<A, F, S>(sessions: &Sessions<F, S>, client: &Client, ending: Ending) -
     if panicked && !is_panic {
         server.counters.count_panic();
     }
-    Stage::Ended
+    drain.map_or(Stage::Ended, |drain| Stage::Draining(client, drain))
+}
+
+/// Drops what the peer still sends, until it has ended its output or its time is over.
+#[inline(never)]
+fn continue_to_drain<A, S>(client: Client, mut drain: Drain, turn: &mut Turn) -> Stage<A, S> {
+    let Some(until) = client.shared().drain(&mut drain) else { return Stage::Ended };
+    if turn.mode == Mode::Bound {
+        thread::sleep(until.saturating_duration_since(Instant::now()));
+    } else {
+        turn.pause(Some(until));
+    }
+    Stage::Draining(client, drain)
 }
 
 fn log_end(server: &ServerState, client: &Client, reason: &Closing) {

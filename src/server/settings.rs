@@ -20,6 +20,7 @@ use crate::server::full::Full;
 use crate::server::listener::Listener;
 use crate::server::session::Sessions;
 use crate::server::state::ServerState;
+use crate::server::threads::Threads;
 #[cfg(feature = "tls")]
 use crate::server::tls::{Begin, ServerTls};
 use crate::server::upgrade::{Upgrade, Upgrades, HANDSHAKE_TIMEOUT};
@@ -42,6 +43,7 @@ const MANY_CLIENTS: usize = 12_000;
 pub(crate) struct Settings {
     pub(crate) clients: ClientSettings,
     pub(crate) full: Full,
+    pub(crate) threads: Threads,
     /// The first upgrade of each connection. It finds out whom a proxy speaks for.
     pub(crate) proxy: Option<Arc<dyn Upgrade>>,
     #[cfg(feature = "tls")]
@@ -105,7 +107,7 @@ impl Settings {
         let server = control.state();
         let limits = &self.clients.limits;
         server.limits().take(limits);
-        if limits.max_clients() > MANY_CLIENTS {
+        if limits.max_clients() > MANY_CLIENTS && self.threads == Threads::PerClient {
             warn!(
                 "max_clients is over {MANY_CLIENTS}: on Linux, raise vm.max_map_count to four times max_clients, \
                  and kernel.threads-max and the pids limit above max_clients; otherwise the process may be aborted"
@@ -120,7 +122,9 @@ impl Settings {
             Full::Refuse(_) if steps.iter().any(|step| step.encrypts()) => Full::Refuse(Vec::new()),
             full => full,
         };
-        let sessions = Arc::new(self.clients.apply(Sessions::new(control, factory, connect), steps));
+        let crews = self.threads.crews(control, self.clients.stack);
+        let sessions = self.clients.apply(Sessions::new(control, factory, connect), steps).crews(crews);
+        let sessions = Arc::new(sessions);
         // All guards are created before the first thread starts, because the last guard to drop has an effect.
         let acceptors: Vec<_> = listeners
             .into_iter()
@@ -237,6 +241,16 @@ macro_rules! listener_setters {
         /// one warning in 10 s. A suspended server does not refuse clients: they wait.
         pub fn when_full(mut self, full: crate::Full) -> Self {
             self.settings.full = full;
+            self
+        }
+
+        /// Sets which clients have threads. Default: [`Threads::PerClient`](crate::Threads::PerClient).
+        ///
+        /// With [`Threads::WhileBusy`](crate::Threads::WhileBusy), a client that waits for input has no thread. The
+        /// guide describes [what changes](crate::guide::threads). On Windows, each client has a thread in any case, and
+        /// a record at the info level says so.
+        pub fn threads(mut self, threads: crate::Threads) -> Self {
+            self.settings.threads = threads;
             self
         }
 

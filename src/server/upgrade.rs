@@ -63,15 +63,15 @@ mod tests {
     use crate::closing::Closing;
     use crate::error::Result;
     use crate::event::ServerId;
-    use crate::reactor::{Reactor, Waited};
+    use crate::reactor::Waited;
     use crate::remote::Remote;
     use crate::server::control::{Control, Engine};
     use crate::server::listener::Accepted;
     use crate::server::permit::Permit;
     use crate::server::session::Sessions;
     use crate::server::state::ServerState;
-    use crate::threads::pool::{Job, Pool};
-    use crate::threads::Threads;
+    use crate::threads::pool::Job;
+    use crate::threads::MachineThreads;
     use crate::transport::memory::{MemoryTransport, Pipe};
     use crate::transport::Received;
 
@@ -107,12 +107,7 @@ mod tests {
     }
 
     fn control() -> Control {
-        let threads = Threads::new();
-        let engine = Engine {
-            pool: Pool::new(Arc::clone(&threads)),
-            reactor: Arc::new(Reactor::new(Arc::clone(&threads))),
-            threads,
-        };
+        let engine = Engine::new(MachineThreads::new());
         Control::new(ServerState::new(ServerId(1), "test".to_owned(), unbounded().0), engine)
     }
 

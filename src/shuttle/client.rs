@@ -15,19 +15,21 @@ use crate::remote::Remote;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel::unbounded;
 use crate::sync::thread::JoinHandle;
-use crate::threads::Threads;
+use crate::threads::MachineThreads;
 use crate::transport::{Received, Transport};
 
 const WINDOW: usize = 3;
 
-pub(super) fn connect(watched: bool) -> (Arc<Wire>, Client, Arc<Threads>) {
+pub(super) fn connect(watched: bool) -> (Arc<Wire>, Client, Arc<MachineThreads>) {
     let (wire, client, threads, _) = connect_with_transport(watched);
     (wire, client, threads)
 }
 
 /// Also returns the transport, for a session that reads. It must be dropped when the session has read.
-pub(super) fn connect_with_transport(watched: bool) -> (Arc<Wire>, Client, Arc<Threads>, Arc<dyn Transport>) {
-    let (wire, threads) = (Wire::new(WINDOW, watched), Threads::new());
+pub(super) fn connect_with_transport(
+    watched: bool,
+) -> (Arc<Wire>, Client, Arc<MachineThreads>, Arc<dyn Transport>) {
+    let (wire, threads) = (Wire::new(WINDOW, watched), MachineThreads::new());
     threads.open().unwrap();
     let context = Arc::new(ClientContext::for_tests(Arc::clone(&threads)));
     let transport = wire.transport();
@@ -36,7 +38,7 @@ pub(super) fn connect_with_transport(watched: bool) -> (Arc<Wire>, Client, Arc<T
 }
 
 /// Waits until the threads that flush have ended.
-pub(super) fn end(threads: &Threads) {
+pub(super) fn end(threads: &MachineThreads) {
     let (sender, ended) = unbounded();
     threads.close(move || sender.send(()).expect("this thread waits for it"));
     ended.recv().expect("the last thread reports its end");

@@ -8,7 +8,7 @@ use shuttle::thread;
 use super::sync::{Condvar, Mutex};
 use super::{deadline, explore, pick, Time};
 use crate::reactor::{Reactor, TakenWait, Waited};
-use crate::threads::Threads;
+use crate::threads::MachineThreads;
 use crate::transport::interrupt::Interrupt;
 
 /// The read side of a socket. A read waits until something arrives or until the read side is shut down.
@@ -79,7 +79,7 @@ fn an_interrupt_ends_a_wait_at_a_new_readiness() {
         let writer = thread::spawn({
             let interrupt = Arc::clone(&interrupt);
             move || {
-                let reactor = Arc::new(Reactor::new(Threads::new()));
+                let reactor = Arc::new(Reactor::new(MachineThreads::new()));
                 interrupt.readiness(&reactor).wait_writable(&io::stdin(), deadline())
             }
         });
@@ -97,7 +97,7 @@ fn an_abort_ends_the_wait_for_a_slow_peer_at_a_new_readiness() {
         let session = thread::spawn({
             let interrupt = Arc::clone(&interrupt);
             move || {
-                let reactor = Arc::new(Reactor::new(Threads::new()));
+                let reactor = Arc::new(Reactor::new(MachineThreads::new()));
                 matches!(
                     interrupt.readiness(&reactor).wait_taken(&io::stdin(), false, deadline()),
                     TakenWait::TimedOut

@@ -20,6 +20,7 @@ use crate::server::control::Control;
 use crate::server::handle::ServerHandle;
 use crate::server::listener::{Accepted, Listener, Refuse};
 use crate::server::session::Sessions;
+use crate::server::threads::Threads;
 use crate::server::upgrade::{Connection, Upgrade, Upgrades, HANDSHAKE_TIMEOUT};
 use crate::server::Server;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -83,6 +84,7 @@ impl Upgrade for Hello {
 struct Wires {
     wires: Vec<Arc<Wire>>,
     upgraded: bool,
+    threads: Threads,
     seen: Arc<Seen>,
 }
 
@@ -96,7 +98,7 @@ impl Server for Wires {
         let upgrades = Upgrades { steps, timeout: HANDSHAKE_TIMEOUT };
         let sessions =
             Sessions::new(&control, factory, |wire: Arc<Wire>| wire.transport()).upgrades(upgrades);
-        let sessions = Arc::new(sessions);
+        let sessions = Arc::new(sessions.crews(self.threads.crews(&control, None)));
         for wire in self.wires {
             let queue = Queue::new(wire, Arc::clone(&self.seen));
             let (acceptor, sessions) = (Acceptor::new(control.state(), queue), Arc::clone(&sessions));
@@ -167,6 +169,11 @@ enum Peers {
     StallInUpgrade,
 }
 
+/// Returns one of the modes.
+fn threads() -> Threads {
+    [Threads::PerClient, Threads::WhileBusy][pick(2)]
+}
+
 /// Runs a machine with two clients and one permit, while the functions `meddlers` run on other threads.
 /// Returns the result of `run`, with the number of clients that were closed while a listener was open. Only a
 /// second stop or `stop_now` may close a client so early.
@@ -174,7 +181,7 @@ fn run(peers: Peers, meddlers: Vec<fn(&Machine, &ServerHandle)>) -> std::result:
     let (machine, seen) = (Machine::new(), Arc::new(Seen::default()));
     let wires = vec![Wire::new(2, true), Wire::new(2, true)];
     let upgraded = matches!(peers, Peers::Upgraded | Peers::StallInUpgrade);
-    let server = Wires { wires: wires.clone(), upgraded, seen: Arc::clone(&seen) };
+    let server = Wires { wires: wires.clone(), upgraded, threads: threads(), seen: Arc::clone(&seen) };
     let server = machine.prepare(server).expect("a new machine takes a server");
     server.set_max_clients(1);
     let threads: Vec<_> = wires
@@ -345,15 +352,20 @@ fn the_statistics_of_a_server_stay_when_it_ends() {
     });
 }
 
+fn prepare_another(machine: &Machine, _: &ServerHandle) {
+    let wires = vec![Wire::new(2, true)];
+    let server = Wires { wires, upgraded: false, threads: threads(), seen: Arc::default() };
+    drop(machine.prepare(server));
+}
+
 /// The new server is refused, or it is stopped together with the others.
 #[test]
 fn a_server_that_is_prepared_during_a_stop_does_not_delay_it() {
     explore(Time::Stands, || {
-        let meddlers: Vec<fn(&Machine, &ServerHandle)> = vec![|machine, _| machine.stop(), |machine, _| {
-            let server = Wires { wires: vec![Wire::new(2, true)], upgraded: false, seen: Arc::default() };
-            drop(machine.prepare(server));
-        }];
-        run(Peers::Live, meddlers).unwrap();
+        run(Peers::Live, vec![|machine, _| machine.stop(), prepare_another]).unwrap();
+    });
+    explore(Time::Stands, || {
+        run(Peers::Live, vec![|machine, _| machine.stop_now(), prepare_another]).unwrap();
     });
 }
 

@@ -10,14 +10,21 @@
 //! **Time.** There is no clock. With [`Time::Passes`], chance decides whether a deadline passes now, passes
 //! after other threads have run, or never passes. With [`Time::Stands`] it never passes. Therefore both
 //! outcomes of a wait are tried in every state. A lost wake-up causes a deadlock, and no deadline hides it.
+//! [`Time::Runs`] is for code that needs its deadlines: each of them passes after other threads have run.
+//!
+//! **Small numbers.** Some limits of a [crew](crate::crew) are smaller in these tests. Otherwise no round would be long
+//! enough to reach them.
 //!
 //! The crate catches panics of callbacks. Therefore a test makes its assertions on its own thread.
 
 pub(crate) mod channel;
 mod client;
+mod crew;
 mod endings;
+mod guest;
 mod interrupt;
 mod machine;
+pub(crate) mod poll;
 mod pool;
 pub(crate) mod reactor;
 mod readiness;
@@ -26,6 +33,7 @@ mod server;
 #[cfg(feature = "tls")]
 mod start_tls;
 pub(crate) mod sync;
+pub(crate) mod thread;
 mod threads;
 mod transport;
 
@@ -39,6 +47,7 @@ use shuttle::{Config, Runner};
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Time {
     Passes,
+    Runs,
     Stands,
 }
 
@@ -51,10 +60,23 @@ std::thread_local! {
 /// finds races between many steps. The second kind has few switches in unusual places, which finds races in
 /// which one thread does not run for a long time. If `MODEL_SCHEDULE` is set, only that schedule runs.
 fn explore(time: Time, round: fn()) {
-    let rounds = match std::env::var("MODEL_ROUNDS") {
+    explore_part(time, 1, round);
+}
+
+/// Does the same in each mode, with as many rounds in total.
+fn explore_times(round: fn()) {
+    for time in [Time::Stands, Time::Passes, Time::Runs] {
+        explore_part(time, 3, round);
+    }
+}
+
+/// Does the same with one of `parts` of the rounds.
+fn explore_part(time: Time, parts: usize, round: fn()) {
+    let rounds: usize = match std::env::var("MODEL_ROUNDS") {
         Ok(rounds) => rounds.parse().expect("MODEL_ROUNDS is a number"),
         Err(_) => 1_000,
     };
+    let rounds = rounds.div_ceil(parts);
     let mut config = Config::new();
     config.stack_size = 256 * 1024;
     config.silence_warnings = true;

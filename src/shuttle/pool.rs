@@ -7,7 +7,7 @@ use shuttle::thread;
 use super::{explore, Time};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::threads::pool::{Job, Pool};
-use crate::threads::Threads;
+use crate::threads::MachineThreads;
 
 /// Counts how often a job was run and dropped.
 #[derive(Default)]
@@ -33,7 +33,7 @@ impl Drop for Counted {
 /// Three threads pass on jobs, two of them with the same stack size. At the same time, workers park and end,
 /// and the threads are closed. Each accepted job is run once and dropped once.
 fn run() {
-    let threads = Threads::new();
+    let threads = MachineThreads::new();
     threads.open().unwrap();
     let pool = Pool::new(Arc::clone(&threads));
     let givers = [None, None, Some(64 * 1024)].map(|stack| {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mio::Interest;
 
 use crate::reactor::Source;
-use crate::threads::Threads;
+use crate::threads::MachineThreads;
 
 /// The scheduler does not control its lock, because no thread can see a state in the middle of a change.
 #[derive(Default)]
@@ -26,7 +26,7 @@ struct Watched {
 }
 
 impl Reactor {
-    pub(crate) fn new(_: Arc<Threads>) -> Reactor {
+    pub(crate) fn new(_: Arc<MachineThreads>) -> Reactor {
         Reactor::default()
     }
 

@@ -9,10 +9,10 @@ use shuttle::thread;
 use super::{deadline, explore, pick, Time};
 use crate::reactor::{Flush, Reactor, Readiness, Source, TakenWait, Waited};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::threads::Threads;
+use crate::threads::MachineThreads;
 
 fn readiness() -> (Arc<Reactor>, Arc<Readiness>) {
-    let reactor = Arc::new(Reactor::new(Threads::new()));
+    let reactor = Arc::new(Reactor::new(MachineThreads::new()));
     let readiness = Readiness::new(Arc::clone(&reactor));
     (reactor, readiness)
 }

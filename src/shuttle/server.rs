@@ -16,7 +16,7 @@ use crate::remote::Remote;
 use crate::server::permit::{ActiveGuard, ListenerGuard, Permit};
 use crate::server::state::ServerState;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use crate::threads::Threads;
+use crate::threads::MachineThreads;
 
 fn server() -> (Arc<ServerState>, Receiver<Event>) {
     let (events, receiver) = unbounded();
@@ -49,8 +49,10 @@ fn control(server: &Arc<ServerState>, events: Receiver<Event>) -> thread::JoinHa
 /// Returns a registered client, unless the server is full or has closed its clients.
 fn register(server: &Arc<ServerState>) -> Option<(Client, Permit)> {
     let mut permit = Permit::take(server)?;
-    let context =
-        ClientContext { limits: Arc::clone(server.limits()), ..ClientContext::for_tests(Threads::new()) };
+    let context = ClientContext {
+        limits: Arc::clone(server.limits()),
+        ..ClientContext::for_tests(MachineThreads::new())
+    };
     let transport = Wire::new(1, true).transport();
     let client = Client::new(ClientId::next(), transport, Remote::Memory, Arc::new(context));
     permit.register(&client).then_some((client, permit))

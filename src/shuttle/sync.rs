@@ -91,11 +91,15 @@ impl Condvar {
         guard.guard = Some(self.0.wait(inner).unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// If time passes, the deadline passes in one of four cases. Otherwise it never passes, unless it has
-    /// already passed.
+    /// Whether the deadline passes depends on the mode of [`Time`]. A deadline that has already passed always does.
     pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, deadline: Instant) -> Waited {
         let passed = deadline <= Instant::now();
-        let passes = passed || TIME.get() == Time::Passes && pick(4) == 0;
+        let passes = match TIME.get() {
+            _ if passed => true,
+            Time::Passes => pick(4) == 0,
+            Time::Runs => true,
+            Time::Stands => false,
+        };
         if passes {
             drop(guard.guard.take());
             for _ in 0..pick(4) {

@@ -7,7 +7,7 @@ use shuttle::thread;
 use super::channel::{unbounded, Receiver};
 use super::{explore, Time};
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::threads::Threads;
+use crate::threads::MachineThreads;
 
 /// Counts jobs that have begun, jobs that were dropped, and reports of the last end.
 #[derive(Default)]
@@ -31,7 +31,7 @@ impl Drop for Job {
     }
 }
 
-fn close(threads: &Threads, count: &Arc<Count>) -> Receiver<()> {
+fn close(threads: &MachineThreads, count: &Arc<Count>) -> Receiver<()> {
     let (sender, ended) = unbounded();
     let count = Arc::clone(count);
     threads.close(move || {
@@ -46,19 +46,19 @@ fn close(threads: &Threads, count: &Arc<Count>) -> Receiver<()> {
 #[test]
 fn the_end_of_the_last_thread_is_reported_once() {
     explore(Time::Stands, || {
-        let (threads, count) = (Threads::new(), Arc::new(Count::default()));
+        let (threads, count) = (MachineThreads::new(), Arc::new(Count::default()));
         let deferred = Job(Arc::clone(&count));
-        threads.spawn("deferred".to_owned(), None, move || deferred.run()).unwrap();
+        threads.spawn("deferred".to_owned(), None, false, move || deferred.run()).unwrap();
         threads.open().unwrap();
         let starters = [0, 1].map(|_| {
             let threads = Arc::clone(&threads);
             let (outer, inner) = (Job(Arc::clone(&count)), Job(Arc::clone(&count)));
             thread::spawn(move || {
                 let within = Arc::clone(&threads);
-                let outcome = threads.spawn("outer".to_owned(), None, move || {
+                let outcome = threads.spawn("outer".to_owned(), None, false, move || {
                     outer.run();
                     // The thread is refused if the close has come in between.
-                    drop(within.spawn("inner".to_owned(), None, move || inner.run()));
+                    drop(within.spawn("inner".to_owned(), None, false, move || inner.run()));
                 });
                 outcome.is_ok()
             })
@@ -81,10 +81,10 @@ fn the_end_of_the_last_thread_is_reported_once() {
 #[test]
 fn a_close_drops_deferred_threads_or_the_open_starts_them() {
     explore(Time::Stands, || {
-        let (threads, count) = (Threads::new(), Arc::new(Count::default()));
+        let (threads, count) = (MachineThreads::new(), Arc::new(Count::default()));
         for name in ["one", "two"] {
             let job = Job(Arc::clone(&count));
-            threads.spawn(name.to_owned(), None, move || job.run()).unwrap();
+            threads.spawn(name.to_owned(), None, false, move || job.run()).unwrap();
         }
         let opener = thread::spawn({
             let threads = Arc::clone(&threads);

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::os::fd::RawFd;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::pick;
+use super::poll::{Descriptor, Readable};
 use super::sync::{Condvar, Mutex};
 use crate::reactor::{Flush, Waited};
 use crate::transport::{Grace, Linger, Lingered, Received, Transport};
@@ -14,6 +16,7 @@ use crate::transport::{Grace, Linger, Lingered, Received, Transport};
 pub(super) struct Wire {
     state: Mutex<WireState>,
     changed: Condvar,
+    descriptor: Descriptor,
     /// How much the peer's window holds.
     window: usize,
     /// Whether the transport can report room to write.
@@ -47,7 +50,10 @@ struct WireState {
 
 impl Wire {
     pub(super) fn new(window: usize, watched: bool) -> Arc<Wire> {
-        Arc::new(Wire { state: Mutex::default(), changed: Condvar::new(), window, watched })
+        Arc::new_cyclic(|wire: &Weak<Wire>| {
+            let descriptor = Descriptor::new(Weak::<Wire>::clone(wire));
+            Wire { state: Mutex::default(), changed: Condvar::new(), descriptor, window, watched }
+        })
     }
 
     /// Returns the server's end.
@@ -57,10 +63,12 @@ impl Wire {
 
     pub(super) fn send(&self, data: &[u8]) {
         self.change(|state| state.inward.extend(data));
+        self.descriptor.ready();
     }
 
     pub(super) fn end(&self) {
         self.change(|state| state.ended = true);
+        self.descriptor.ready();
     }
 
     pub(super) fn hang(&self) {
@@ -108,6 +116,7 @@ impl Wire {
                 let received = state.received.clone();
                 drop(state);
                 self.changed.notify_all();
+                self.descriptor.ready();
                 return received;
             }
             let count = pick(state.window.len() + 1);
@@ -148,11 +157,36 @@ impl Wire {
     }
 }
 
+impl Wire {
+    fn read_at_once(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        let mut state = self.state.lock();
+        if state.aborted {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        Ok(match state.take(buffer) {
+            0 if state.ended => Received::EndOfInput,
+            0 => Received::TimedOut,
+            count => Received::Bytes(count),
+        })
+    }
+}
+
+impl Readable for Wire {
+    fn readiness(&self) -> Option<bool> {
+        let state = self.state.lock();
+        let ended = state.ended || state.aborted;
+        (ended || !state.inward.is_empty()).then_some(ended)
+    }
+}
+
 /// The server's end of a [`Wire`].
 struct ServerEnd(Arc<Wire>);
 
 impl Transport for ServerEnd {
     fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Received> {
+        if limit == Some(Duration::ZERO) {
+            return self.0.read_at_once(buffer);
+        }
         let mut state = self.0.state.lock();
         while state.inward.is_empty() && !state.ended && !state.aborted && !state.interrupted {
             match limit.map(|limit| Instant::now() + limit) {
@@ -169,11 +203,14 @@ impl Transport for ServerEnd {
         if state.interrupted {
             return Ok(Received::Interrupted);
         }
-        let count = state.inward.len().min(buffer.len());
-        for (to, from) in buffer.iter_mut().zip(state.inward.drain(..count)) {
-            *to = from;
-        }
-        Ok(if count == 0 { Received::EndOfInput } else { Received::Bytes(count) })
+        Ok(match state.take(buffer) {
+            0 => Received::EndOfInput,
+            count => Received::Bytes(count),
+        })
+    }
+
+    fn descriptor(&self) -> Option<RawFd> {
+        Some(self.0.descriptor.number())
     }
 
     /// After an interrupt, this call waits long enough for every peer that reads at all. Therefore the wait
@@ -229,6 +266,7 @@ impl Transport for ServerEnd {
             state.interrupted = true;
             state.window.clear();
         });
+        self.0.descriptor.ready();
     }
 
     fn flush_when_writable(&self, flush: Weak<dyn Flush>) -> bool {
@@ -271,9 +309,15 @@ impl Transport for ServerEnd {
     fn linger(&self, linger: &Linger) -> Lingered {
         // Chance decides whether the peer is slow.
         let slow = linger.maybe_untaken && pick(2) == 0;
+        if slow && !linger.may_wait {
+            return Lingered::MustWait;
+        }
         let waits = linger.written_lately || slow;
         if waits {
-            self.0.change(|state| state.shut = true);
+            self.end_output();
+            if !linger.may_wait {
+                return Lingered::Drains;
+            }
         }
         let mut state = self.0.state.lock();
         loop {
@@ -286,8 +330,19 @@ impl Transport for ServerEnd {
     }
 }
 
+impl WireState {
+    fn take(&mut self, buffer: &mut [u8]) -> usize {
+        let count = self.inward.len().min(buffer.len());
+        for (to, from) in buffer.iter_mut().zip(self.inward.drain(..count)) {
+            *to = from;
+        }
+        count
+    }
+}
+
 impl Drop for ServerEnd {
     fn drop(&mut self) {
+        self.0.descriptor.close();
         self.0.change(|state| state.dropped = true);
     }
 }

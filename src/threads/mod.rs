@@ -34,7 +34,7 @@ use crate::threads::user_code::{user_code, Label, UserCode};
 const NEWEST: usize = 16;
 
 /// The threads of one machine.
-pub(crate) struct Threads {
+pub(crate) struct MachineThreads {
     table: Mutex<ThreadTable>,
     /// `true` if no more threads are started. Set by `close`, and read by threads that decide whether to wait
     /// for more work.
@@ -94,25 +94,27 @@ impl Drop for Relay {
     }
 }
 
-impl Threads {
-    pub(crate) fn new() -> Arc<Threads> {
+impl MachineThreads {
+    pub(crate) fn new() -> Arc<MachineThreads> {
         let table = ThreadTable {
             stage: ThreadStage::Prepared(Vec::new()),
             next: 0,
             live: BTreeMap::new(),
             ended: Vec::new(),
         };
-        Arc::new(Threads { table: Mutex::new(table), closed: AtomicBool::new(false) })
+        Arc::new(MachineThreads { table: Mutex::new(table), closed: AtomicBool::new(false) })
     }
 
-    /// Starts a thread, or defers it until [`Threads::open`].
+    /// Starts a thread, or defers it until [`MachineThreads::open`].
     ///
     /// # Errors
-    /// Returns an error if the thread cannot be started, and after [`Threads::close`].
+    /// Returns an error if the thread cannot be started, and after [`MachineThreads::close`]. With `even_if_closed`, it
+    /// fails only after the last thread has ended, because callbacks that end connections may need threads.
     pub(crate) fn spawn(
         self: &Arc<Self>,
         name: String,
         stack: Option<usize>,
+        even_if_closed: bool,
         job: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         let deferred = Deferred { name, stack, job: Box::new(job) };
@@ -124,6 +126,7 @@ impl Threads {
                     return Ok(());
                 }
                 ThreadStage::Running => self.register(&mut table),
+                ThreadStage::Closed(Some(_)) if even_if_closed => self.register(&mut table),
                 ThreadStage::Closed(_) => {
                     drop(table);
                     return Err(io::Error::other("the machine has stopped"));
@@ -133,14 +136,14 @@ impl Threads {
         self.start(deferred, end)
     }
 
-    /// Starts a thread like [`Threads::spawn`]. The whole job counts as user code.
+    /// Starts a thread like [`MachineThreads::spawn`]. The whole job counts as user code.
     pub(crate) fn spawn_user_code(
         self: &Arc<Self>,
         name: String,
         job: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         let label: Label = Arc::new(name.clone());
-        self.spawn(name, None, move || {
+        self.spawn(name, None, false, move || {
             user_code(Some(label));
             let outcome = catch_panic(job);
             user_code(None);
@@ -282,7 +285,7 @@ impl Threads {
 
 /// Reports the end of a thread, also after a panic.
 struct End {
-    threads: Arc<Threads>,
+    threads: Arc<MachineThreads>,
     id: u64,
 }
 

@@ -12,7 +12,7 @@ use crate::catch_panic::catch_panic;
 use crate::logging::{error, Escaped};
 use crate::sync::channel::{unbounded, Receiver, Sender};
 use crate::sync::Mutex;
-use crate::threads::Threads;
+use crate::threads::MachineThreads;
 
 /// The maximum number of parked workers.
 const MAX_PARKED: usize = 16;
@@ -30,7 +30,7 @@ pub(crate) trait Job: Send {
 
 /// The workers of one machine.
 pub(crate) struct Pool {
-    threads: Arc<Threads>,
+    threads: Arc<MachineThreads>,
     state: Mutex<PoolState>,
 }
 
@@ -54,7 +54,7 @@ struct StackClass {
 type Assignment = Option<Box<dyn Job>>;
 
 impl Pool {
-    pub(crate) fn new(threads: Arc<Threads>) -> Arc<Pool> {
+    pub(crate) fn new(threads: Arc<MachineThreads>) -> Arc<Pool> {
         Arc::new(Pool { threads, state: Mutex::default() })
     }
 
@@ -75,7 +75,7 @@ impl Pool {
         };
         let pool = Arc::clone(self);
         let name = format!("backport-worker-{worker}");
-        self.threads.spawn(name, stack, move || pool.work(stack, &assignments, job))
+        self.threads.spawn(name, stack, true, move || pool.work(stack, &assignments, job))
     }
 
     /// Ends the parked workers. Called after the machine's threads are closed, so no worker parks later.

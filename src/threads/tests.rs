@@ -6,7 +6,7 @@ use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(20);
 
-fn close(threads: &Threads) -> Receiver<()> {
+fn close(threads: &MachineThreads) -> Receiver<()> {
     let (sender, ended) = bounded(1);
     threads.close(move || sender.send(()).unwrap());
     ended
@@ -32,12 +32,12 @@ fn at_thread_end(call: impl FnOnce() + 'static) {
 
 #[test]
 fn deferred_threads_start_when_it_opens() {
-    let threads = Threads::new();
+    let threads = MachineThreads::new();
     let (sender, names) = unbounded();
     for name in ["one", "two"] {
         let sender = sender.clone();
         let job = move || sender.send(std::thread::current().name().map(str::to_owned)).unwrap();
-        threads.spawn(name.to_owned(), None, job).unwrap();
+        threads.spawn(name.to_owned(), None, false, job).unwrap();
     }
     assert!(names.is_empty());
     threads.open().unwrap();
@@ -49,10 +49,10 @@ fn deferred_threads_start_when_it_opens() {
 
 #[test]
 fn a_running_thread_is_named_and_the_end_of_the_last_one_is_reported() {
-    let threads = Threads::new();
+    let threads = MachineThreads::new();
     threads.open().unwrap();
     let (go, wait) = bounded::<()>(0);
-    threads.spawn("stuck".to_owned(), None, move || assert!(wait.recv().is_err())).unwrap();
+    threads.spawn("stuck".to_owned(), None, false, move || assert!(wait.recv().is_err())).unwrap();
     let ended = close(&threads);
     assert_eq!(threads.join(), ["stuck"]);
     assert_eq!(threads.count(), 1);
@@ -65,11 +65,11 @@ fn a_running_thread_is_named_and_the_end_of_the_last_one_is_reported() {
 
 #[test]
 fn a_thread_has_ended_when_its_thread_locals_are_dropped() {
-    let threads = Threads::new();
+    let threads = MachineThreads::new();
     threads.open().unwrap();
     let (go, wait) = bounded::<()>(0);
     let job = move || at_thread_end(move || wait.recv_timeout(LONG).unwrap());
-    threads.spawn("slow".to_owned(), None, job).unwrap();
+    threads.spawn("slow".to_owned(), None, false, job).unwrap();
     let ended = close(&threads);
     assert_eq!(threads.join(), ["slow"]);
     go.send(()).unwrap();
@@ -81,7 +81,7 @@ fn a_thread_has_ended_when_its_thread_locals_are_dropped() {
 #[test]
 fn a_thread_local_that_is_older_than_the_threads_is_dropped_before_their_end() {
     at_thread_end(|| ());
-    let threads = Threads::new();
+    let threads = MachineThreads::new();
     threads.open().unwrap();
     let ((go, wait), (sender, drops)) = (bounded::<()>(0), bounded(1));
     let job = move || {
@@ -91,7 +91,7 @@ fn a_thread_local_that_is_older_than_the_threads_is_dropped_before_their_end() {
             wait.recv_timeout(LONG).unwrap_or_default();
         });
     };
-    threads.spawn("slow".to_owned(), None, job).unwrap();
+    threads.spawn("slow".to_owned(), None, false, job).unwrap();
     drops.recv_timeout(LONG).unwrap();
     assert_eq!(threads.count(), 1);
     go.send(()).unwrap();
@@ -100,13 +100,13 @@ fn a_thread_local_that_is_older_than_the_threads_is_dropped_before_their_end() {
 
 #[test]
 fn a_destructor_that_hangs_is_noticed_and_delays_no_other_thread() {
-    let threads = Threads::new();
+    let threads = MachineThreads::new();
     threads.open().unwrap();
     let (go, wait) = bounded::<()>(0);
     let job = move || at_thread_end(move || wait.recv_timeout(LONG).unwrap_err().to_string().clear());
-    threads.spawn("stuck".to_owned(), None, job).unwrap();
+    threads.spawn("stuck".to_owned(), None, false, job).unwrap();
     for number in 0..50 {
-        threads.spawn(format!("worker-{number}"), None, || ()).unwrap();
+        threads.spawn(format!("worker-{number}"), None, false, || ()).unwrap();
     }
     while threads.count() > 1 {
         std::thread::yield_now();
@@ -119,12 +119,12 @@ fn a_destructor_that_hangs_is_noticed_and_delays_no_other_thread() {
 
 #[test]
 fn nothing_starts_after_the_close() {
-    let threads = Threads::new();
+    let threads = MachineThreads::new();
     let (sender, receiver) = bounded::<()>(0);
-    threads.spawn("deferred".to_owned(), None, move || drop(sender)).unwrap();
+    threads.spawn("deferred".to_owned(), None, false, move || drop(sender)).unwrap();
     close(&threads).recv_timeout(LONG).unwrap();
     assert!(receiver.recv().is_err(), "a deferred thread is dropped");
-    assert!(threads.spawn("late".to_owned(), None, || ()).is_err());
+    assert!(threads.spawn("late".to_owned(), None, false, || ()).is_err());
     assert!(threads.open().is_ok());
     assert_eq!(threads.count(), 0);
 }

@@ -11,7 +11,7 @@ use crate::sync::{thread_local, Mutex};
 
 /// The user code that a thread runs. Written by the thread, and read by the thread in `run`.
 #[derive(Default)]
-pub(super) struct UserCode(Mutex<Option<Label>>);
+pub(crate) struct UserCode(Mutex<Option<Label>>);
 
 /// Names the user code that a thread runs, for example by its client.
 pub(crate) type Label = Arc<dyn fmt::Display + Send + Sync>;
@@ -19,6 +19,18 @@ pub(crate) type Label = Arc<dyn fmt::Display + Send + Sync>;
 impl UserCode {
     pub(super) fn label(&self) -> Option<Label> {
         self.0.lock().clone()
+    }
+
+    /// Says which user code the thread runs from now on.
+    pub(crate) fn set(&self, label: Option<Label>) {
+        let previous = mem::replace(&mut *self.0.lock(), label);
+        // Without the lock, because this may free values of the user.
+        drop(previous);
+    }
+
+    /// Returns what this thread runs, if it is a thread of a machine.
+    pub(crate) fn of_this_thread() -> Option<Arc<UserCode>> {
+        USER_CODE.with(|slot| slot.borrow().clone())
     }
 
     /// Called once when a thread starts.
@@ -35,10 +47,7 @@ thread_local! {
 
 /// Says which user code this thread runs from now on, or that it runs none.
 pub(crate) fn user_code(label: Option<Label>) {
-    let previous = USER_CODE.with(|slot| match &*slot.borrow() {
-        Some(code) => mem::replace(&mut *code.0.lock(), label),
-        None => label,
-    });
-    // Without the lock, because this may free values of the user.
-    drop(previous);
+    if let Some(code) = UserCode::of_this_thread() {
+        code.set(label);
+    }
 }

@@ -51,6 +51,9 @@ enum Taken {
 impl SocketTransport {
     /// Delivers the output, sends the end of output, and drops later input.
     pub(super) fn deliver_and_end(&self, linger: &Linger) -> Lingered {
+        if linger.maybe_untaken && !linger.may_wait && !self.is_nearly_taken() {
+            return Lingered::MustWait;
+        }
         let taken = if linger.maybe_untaken { self.await_taken(linger) } else { Taken::AtOnce };
         match taken {
             Taken::AtOnce if !linger.written_lately => {}
@@ -59,6 +62,9 @@ impl SocketTransport {
                     self.await_window(linger);
                 }
                 shutdown(&self.socket, std::net::Shutdown::Write);
+                if !linger.may_wait {
+                    return Lingered::Drains;
+                }
                 self.drain(linger.quiet, linger.deadline.min(Instant::now() + DRAIN_LIMIT));
             }
             Taken::NoInput | Taken::Lost => return Lingered::Finished,

@@ -50,6 +50,13 @@ pub(crate) use stdio_thread::{Stdio, StdioGuard};
 #[cfg(unix)]
 pub(crate) use stdio_unix::Stdio;
 
+/// A descriptor that a poll can watch.
+#[cfg(unix)]
+pub(crate) type Descriptor = std::os::fd::RawFd;
+/// No value of this type exists, because nothing is watched there.
+#[cfg(not(unix))]
+pub(crate) type Descriptor = std::convert::Infallible;
+
 /// Carries the bytes of one client.
 ///
 /// One thread reads. Any thread may write, but the client ensures that only one thread writes at a time. Any
@@ -64,6 +71,17 @@ pub(crate) trait Transport: Send + Sync {
     /// Returns the error of the operating system if the connection was lost. Never returns `Interrupted`,
     /// `WouldBlock` or `TimedOut`.
     fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Received>;
+
+    /// Returns the descriptor that becomes readable when there is something to read. The default is for a transport
+    /// whose clients have threads of their own. Any other transport does not block in a read with a limit of zero.
+    fn descriptor(&self) -> Option<Descriptor> {
+        None
+    }
+
+    /// Returns `true` if a read that does not fill its buffer has read everything that has arrived.
+    fn reads_all(&self) -> bool {
+        true
+    }
 
     /// Writes a part of `parts` and returns its length, which is 0 only if `parts` is empty. Blocks for
     /// at most [`WAIT_SLICE`](crate::reactor::WAIT_SLICE).
@@ -175,6 +193,11 @@ pub(crate) enum Lingered {
     Finished,
     /// The peer did not take all output within the time limits.
     TooSlow,
+    /// The end of output was sent, without a wait. The caller drops the input until the peer ends its output, until the
+    /// peer is silent for some time, or until the deadline.
+    Drains,
+    /// The peer has not taken all output, so this is impossible without a wait.
+    MustWait,
 }
 
 /// How a read ended.
@@ -210,4 +233,6 @@ pub(crate) struct Linger {
     pub(crate) quiet: Duration,
     /// When the closing must have finished.
     pub(crate) deadline: Instant,
+    /// The thread serves no other clients, so a wait is no problem.
+    pub(crate) may_wait: bool,
 }

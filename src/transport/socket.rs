@@ -144,8 +144,13 @@ pub(crate) fn set_wait_slice(socket: &Socket) -> io::Result<()> {
 
 impl Transport for SocketTransport {
     fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Received> {
-        let read = || self.receive(limit, || recv(&self.socket, buffer));
-        match self.interrupt.unless_interrupted(read) {
+        let result = if limit == Some(Duration::ZERO) {
+            // Nobody needs to interrupt a read that does not wait.
+            Some(retry(|| recv(&self.socket, buffer, false)))
+        } else {
+            self.interrupt.unless_interrupted(|| self.receive(limit, || recv(&self.socket, buffer, true)))
+        };
+        match result {
             None => Ok(Received::Interrupted),
             Some(Ok(0)) if self.read_shut.load(Ordering::Acquire) => Ok(Received::Interrupted),
             Some(Ok(0)) => Ok(Received::EndOfInput),
@@ -153,6 +158,11 @@ impl Transport for SocketTransport {
             Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::TimedOut),
             Some(Err(error)) => Err(error),
         }
+    }
+
+    #[cfg(unix)]
+    fn descriptor(&self) -> Option<crate::transport::Descriptor> {
+        Some(std::os::fd::AsRawFd::as_raw_fd(&self.socket))
     }
 
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -230,13 +240,15 @@ impl Drop for SocketTransport {
 /// Receives with the system call itself. The function of the C library first asks whether its thread was cancelled,
 /// which threads of Rust never are. That takes a tenth of the instructions of a message.
 #[cfg(unix)]
-fn recv(socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
-    let (count, _) = rustix::net::recv(socket, buffer, rustix::net::RecvFlags::empty())?;
+fn recv(socket: &Socket, buffer: &mut [u8], waits: bool) -> io::Result<usize> {
+    let flags = if waits { rustix::net::RecvFlags::empty() } else { rustix::net::RecvFlags::DONTWAIT };
+    let (count, _) = rustix::net::recv(socket, buffer, flags)?;
     Ok(count)
 }
 
+/// The socket is non-blocking there.
 #[cfg(not(unix))]
-fn recv(mut socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
+fn recv(mut socket: &Socket, buffer: &mut [u8], _: bool) -> io::Result<usize> {
     io::Read::read(&mut socket, buffer)
 }
 
@@ -337,7 +349,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::threads::Threads;
+    use crate::threads::MachineThreads;
 
     struct Nothing;
 
@@ -362,7 +374,7 @@ mod tests {
     /// Otherwise the kernel may keep the connection open after the close.
     #[test]
     fn a_descriptor_is_not_watched_any_more_when_it_is_closed() {
-        let threads = Threads::new();
+        let threads = MachineThreads::new();
         let reactor = Arc::new(Reactor::new(Arc::clone(&threads)));
         let (ours, _theirs) = UnixStream::pair().unwrap();
         // The kernel ends the watch of a file by itself when its last descriptor is closed.

@@ -324,11 +324,11 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::threads::Threads;
+    use crate::threads::MachineThreads;
 
     /// A transport on other files than the standard streams of the tests, without a reactor.
     fn transport(stdin: impl Into<OwnedFd>, stdout: impl Into<OwnedFd>) -> Arc<dyn Transport> {
-        let threads = Threads::new();
+        let threads = MachineThreads::new();
         threads.close(|| ());
         let (stdin, stdout) = (File::from(stdin.into()), File::from(stdout.into()));
         let guard = StdioGuard::new(true).unwrap();

@@ -26,7 +26,7 @@ use socket2::Socket;
 use crate::reactor::{Flush, Reactor, Waited, WAIT_SLICE};
 use crate::transport::linger::DRAIN_LIMIT;
 use crate::transport::socket::SocketTransport;
-use crate::transport::{Grace, Linger, Lingered, Received, Transport};
+use crate::transport::{Descriptor, Grace, Linger, Lingered, Received, Transport};
 
 /// A connected Unix stream socket.
 pub(crate) struct UnixTransport {
@@ -43,6 +43,10 @@ impl UnixTransport {
 impl Transport for UnixTransport {
     fn read(&self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Received> {
         self.socket.read(buffer, limit)
+    }
+
+    fn descriptor(&self) -> Option<Descriptor> {
+        self.socket.descriptor()
     }
 
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -90,6 +94,9 @@ impl Transport for UnixTransport {
     fn linger(&self, linger: &Linger) -> Lingered {
         if linger.written_lately {
             self.socket.end_output();
+            if !linger.may_wait {
+                return Lingered::Drains;
+            }
             self.socket.drain(linger.quiet, linger.deadline.min(Instant::now() + DRAIN_LIMIT));
         }
         self.socket.shut_read();

@@ -46,7 +46,8 @@ fn child_counts() {
     served.assert_echoes();
     std::thread::sleep(Duration::from_millis(300));
     served.wait_until_empty();
-    eventually("the first worker has gone", || served.machine().stats().threads <= 2);
+    let own = if support::is_while_busy() { 4 } else { 2 };
+    eventually("the first worker has gone", || served.machine().stats().threads <= own);
     let base = (descriptors(), threads());
 
     // One descriptor a client.
@@ -357,8 +358,9 @@ fn an_idle_machine_makes_no_system_calls() {
     }
     let (mut child, path) = traced(&["-ttt"], "child_idles");
     let (address, lines) = (child.address(), child.address());
-    let peers: Vec<_> = (0..5).map(|_| Peer::connect(address)).collect();
-    peers.iter().take(3).for_each(|peer| peer.assert_echo(b"x"));
+    let count = if support::is_while_busy() { 1000 } else { 5 };
+    let peers: Vec<_> = (0..count).map(|_| Peer::connect(address)).collect();
+    peers.iter().take(count / 2 + 1).for_each(|peer| peer.assert_echo(b"x"));
     // Half a line, which is too long for the buffer of a quiet client.
     let half = Peer::connect(lines);
     half.send(vec![b'x'; 3000]);

@@ -284,7 +284,7 @@ fn a_conversation_that_returns_closes() {
     }
     let watch = Watch::new();
     let watched = watch.clone();
-    let served = serve(move || watched.around(Greeter));
+    let served = serve(move || watched.around_serving(Greeter));
     let peer = served.connect();
     assert_eq!(peer.read_line(), "What is your name?");
     peer.send(b"Ada\nand more that nobody reads");

@@ -120,7 +120,7 @@ fn a_peer_that_only_half_closed_gets_its_whole_reply() {
     }
     let watch = Watch::new();
     let watched = watch.clone();
-    let served = serve(move || watched.around(Answer(5000)));
+    let served = serve(move || watched.around_serving(Answer(5000)));
     let peer = served.connect();
     peer.send(vec![b'q'; 5000]);
     peer.half_close();

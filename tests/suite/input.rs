@@ -25,7 +25,7 @@ fn talk<F: Fn(&Client, &mut Input) -> Result + Send + Sync + 'static>(f: F) -> (
     let watched = watch.clone();
     let served = serve(move || {
         let f = f.clone();
-        watched.around(Talk(move |client: &Client, input: &mut Input| f(client, input)))
+        watched.around_serving(Talk(move |client: &Client, input: &mut Input| f(client, input)))
     });
     (served, watch)
 }
@@ -165,7 +165,7 @@ fn the_idle_timeout_ends_a_read_with_timed_out() {
     let watched = watch.clone();
     let factory = move || {
         let sender = sender.clone();
-        watched.around(Talk(move |_: &Client, input: &mut Input| {
+        watched.around_serving(Talk(move |_: &Client, input: &mut Input| {
             let error = input.chunk().unwrap_err();
             sender.send((error.kind(), error.to_string()))?;
             Err(error.into())
@@ -186,7 +186,7 @@ fn the_idle_timeout_ends_a_client_whose_reads_have_shorter_deadlines() {
     let watch = Watch::new();
     let watched = watch.clone();
     let factory = move || {
-        watched.around(Talk(|client: &Client, input: &mut Input| loop {
+        watched.around_serving(Talk(|client: &Client, input: &mut Input| loop {
             input.set_deadline(Some(Instant::now() + Duration::from_millis(50)));
             match input.chunk() {
                 Ok(None) => return Ok(()),

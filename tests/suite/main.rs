@@ -36,6 +36,8 @@ mod stream;
 mod stuck;
 #[cfg(unix)]
 mod unix;
+#[cfg(unix)]
+mod while_busy;
 mod writing;
 
 use parking_lot::Mutex;

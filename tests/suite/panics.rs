@@ -78,7 +78,7 @@ fn go_off(place: &'static str) -> (Served, Watch, Vec<Peer>, Peer) {
     let served = serve(move || {
         let bomb = Bomb { place, armed: armed.clone() };
         bomb.at("factory");
-        watched.around(bomb)
+        watched.around_serving(bomb)
     });
     let bystanders: Vec<_> = (0..20).map(|_| served.connect()).collect();
     bystanders.iter().for_each(|peer| peer.assert_echo(b"before"));

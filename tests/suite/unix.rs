@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use backport::{receiving, Client, Closing, Control, Full, Machine, Remote, Running, Server, UnixServer};
 use crossbeam_channel::unbounded;
 
-use crate::support::{assert_same, eventually, in_time, next, pattern, Echo, Watch, DEADLINE};
+use crate::support::{assert_same, eventually, in_time, next, pattern, threads, Echo, Watch, DEADLINE};
 
 /// A directory of its own for each test, which is removed in the end.
 struct Dir(PathBuf);
@@ -467,7 +467,7 @@ fn watched(dir: &Dir, set: impl FnOnce(UnixServer<Factory>) -> UnixServer<Factor
     let watched = watch.clone();
     let factory: Factory = Box::new(move || Box::new(watched.around(receiving(|_, _| Ok(())))));
     let machine = Machine::new();
-    machine.prepare(set(UnixServer::new(dir.path(), factory))).unwrap();
+    machine.prepare(set(UnixServer::new(dir.path(), factory).threads(threads()))).unwrap();
     (machine.start().unwrap(), watch)
 }
 

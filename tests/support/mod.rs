@@ -20,8 +20,8 @@ use crossbeam_channel::{bounded, Receiver, Sender};
 
 pub(crate) use peer::{narrow, Peer};
 pub(crate) use transport::{
-    free, has_resets, prepare, prepare_at, prepare_with, try_prepare, Address, Listening, Listens, Prepare,
-    Settings,
+    free, has_resets, is_while_busy, prepare, prepare_at, prepare_with, threads, try_prepare, Address,
+    Listening, Listens, Prepare, Settings,
 };
 pub(crate) use watch::{Echo, Watch};
 
@@ -128,7 +128,8 @@ pub(crate) fn serve_tcp_with<A: Adapter, F: Fn() -> A + Send + Sync + 'static>(
     set: impl FnOnce(TcpServer<F>) -> TcpServer<F>,
 ) -> ServedTcp {
     let machine = Machine::new();
-    let server = machine.prepare(set(TcpServer::new("127.0.0.1:0", factory))).unwrap();
+    let server = TcpServer::new("127.0.0.1:0", factory).threads(threads());
+    let server = machine.prepare(set(server)).unwrap();
     Served { server, running: machine.start().unwrap() }
 }
 

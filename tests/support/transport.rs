@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use backport::{Adapter, Full, Machine, ServerHandle, TcpHandle, TcpServer};
+use backport::{Adapter, Full, Machine, ServerHandle, TcpHandle, TcpServer, Threads};
 
 use super::Peer;
 
@@ -36,6 +36,21 @@ pub(crate) fn transport() -> Transport {
         Ok("tls") => Transport::Tls,
         Ok(other) => panic!("there is no transport {other} here"),
     })
+}
+
+/// Which clients have threads in this run: `BACKPORT_THREADS=per-client` (the default) or `while-busy`.
+pub(crate) fn threads() -> Threads {
+    static CHOICE: OnceLock<Threads> = OnceLock::new();
+    *CHOICE.get_or_init(|| match std::env::var("BACKPORT_THREADS").as_deref() {
+        Err(_) | Ok("per-client") => Threads::PerClient,
+        Ok("while-busy") => Threads::WhileBusy,
+        Ok(other) => panic!("there is no mode {other}"),
+    })
+}
+
+/// Whether clients that wait have no threads in this run.
+pub(crate) fn is_while_busy() -> bool {
+    threads() == Threads::WhileBusy
 }
 
 /// Whether the peers of this run can reset a connection.
@@ -181,7 +196,7 @@ macro_rules! setters {
         /// Makes the settings on a server of either kind.
         macro_rules! set {
             ($server:expr, $settings:expr) => {{
-                let mut server = $server;
+                let mut server = $server.threads(threads());
                 $(if let Some(value) = $settings.$name {
                     server = server.$name(value);
                 })*

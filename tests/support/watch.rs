@@ -49,8 +49,14 @@ impl Watch {
         Watch { opened, closed, opening, closing, counts: Arc::default() }
     }
 
+    /// For an adapter with the default `serving`. A client that waits may then be without a thread.
     pub(crate) fn around<A: Adapter>(&self, adapter: A) -> Watched<A> {
         Watched { adapter, watch: self.clone() }
+    }
+
+    /// For an adapter with a `serving` of its own.
+    pub(crate) fn around_serving<A: Adapter>(&self, adapter: A) -> WatchedServing<A> {
+        WatchedServing(self.around(adapter))
     }
 
     /// Asserts the invariants: one `closing` for each `opening`, nobody left.
@@ -96,8 +102,21 @@ impl<A: Adapter> Adapter for Watched<A> {
         self.watch.closing.send(reason(closing)).expect("the watch itself holds a receiver");
         self.adapter.closing(client, closing);
     }
+}
+
+/// An adapter with a `serving` of its own that is watched.
+pub(crate) struct WatchedServing<A>(Watched<A>);
+
+impl<A: Adapter> Adapter for WatchedServing<A> {
+    fn opening(&mut self, client: &Client) -> Result {
+        self.0.opening(client)
+    }
+
+    fn closing(&mut self, client: &Client, closing: &Closing) {
+        self.0.closing(client, closing);
+    }
 
     fn serving(&mut self, client: &Client, input: &mut Input) -> Result {
-        self.adapter.serving(client, input)
+        self.0.adapter.serving(client, input)
     }
 }

@@ -16,7 +16,7 @@ use crate::tls_peer::{identity, take, tcp, End, TlsPeer};
 
 fn serve<A: Adapter>(watch: &Watch, factory: impl Fn() -> A + Send + Sync + 'static) -> ServedTcp {
     let watch = watch.clone();
-    serve_tcp_with(move || watch.around(factory()), |server| server.tls(identity().server()))
+    serve_tcp_with(move || watch.around_serving(factory()), |server| server.tls(identity().server()))
 }
 
 /// Does what its peer says.

@@ -92,8 +92,10 @@ fn openssl_switches_to_tls_with_an_adapter_of_frames_and_one_in_straight_lines()
     fn check<A: Adapter>(factory: impl Fn() -> A + Send + Sync + 'static) {
         let watch = Watch::new();
         let watched = watch.clone();
-        let served =
-            serve_tcp_with(move || watched.around(factory()), |server| server.start_tls(identity().server()));
+        let served = serve_tcp_with(
+            move || watched.around_serving(factory()),
+            |server| server.start_tls(identity().server()),
+        );
         let address = served.address().to_string();
         for version in ["-tls1_2", "-tls1_3"] {
             let arguments = ["-connect", &address, "-starttls", "smtp", version, "-crlf"];

@@ -36,7 +36,7 @@ impl Narrow {
     ) -> (Narrow, Receiver<Client>, Receiver<&'static str>) {
         let watch = Watch::new();
         let watched = watch.clone();
-        (Narrow::serve(move || watched.around(factory())), watch.opened, watch.closed)
+        (Narrow::serve(move || watched.around_serving(factory())), watch.opened, watch.closed)
     }
 }
 

@@ -87,7 +87,7 @@ pub(crate) fn scenes(limit: Duration) -> Vec<(&'static str, Scene)> {
         let watch = Watch::new();
         let watched = watch.clone();
         let served = serve_tcp_with(
-            move || watched.around(wrap(ByLine(sender.clone()))),
+            move || watched.around_serving(wrap(ByLine(sender.clone()))),
             |server| server.start_tls(identity().server()).handshake_timeout(limit),
         );
         Scene { served, watch, told }

@@ -52,7 +52,7 @@ impl Inlet {
                 }
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
+            if left.is_some_and(|left| left.is_zero()) && limit != Some(Duration::ZERO) {
                 return Ok(Received::TimedOut);
             }
             let (mut sip, is_large) = ([0; SIP], self.bytes.len() == GULP);

@@ -24,7 +24,7 @@ use crate::sync::{Mutex, MutexGuard};
 use crate::tls::Session;
 use crate::transport::tls::engine::Engine;
 use crate::transport::tls::inlet::Inlet;
-use crate::transport::{Grace, Linger, Lingered, Received, Transport};
+use crate::transport::{Descriptor, Grace, Linger, Lingered, Received, Transport};
 
 /// How many batches `try_write` encrypts at most. Its callers hold the lock of the client.
 const MOST_BATCHES: usize = 16;
@@ -143,6 +143,15 @@ impl Transport for TlsTransport {
         let mut inlet = self.inlet.lock();
         let Some(engine) = self.engine.get() else { return self.lower.read(buffer, limit) };
         inlet.read(&*self.lower, engine, buffer, limit)
+    }
+
+    fn descriptor(&self) -> Option<Descriptor> {
+        self.lower.descriptor()
+    }
+
+    /// Decrypted bytes may wait in the engine.
+    fn reads_all(&self) -> bool {
+        self.engine.get().is_none()
     }
 
     fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {

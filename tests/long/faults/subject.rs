@@ -16,7 +16,7 @@ use log::Level;
 use parking_lot::Mutex;
 
 use crate::support::child::{exit, is_child, say};
-use crate::support::{eventually, pattern, watch};
+use crate::support::{eventually, pattern, threads, watch};
 
 /// The test that it runs as.
 pub(crate) const ROLE: &str = "subject::child_is_the_subject";
@@ -186,6 +186,7 @@ fn prepare(machine: &Machine) -> io::Result<TcpHandle> {
         Some(1) => TcpServer::from_listener(TcpListener::bind(address).unwrap(), factory),
         _ => TcpServer::new(address, factory),
     };
+    server = server.threads(threads());
     if let Some(limit) = setting("MAX_CLIENTS") {
         server = server.max_clients(limit as usize);
     }

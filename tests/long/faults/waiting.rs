@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::host::{each, Host, Setup};
-use crate::support::{assert_same, eventually, pattern, Peer};
+use crate::support::{assert_same, eventually, is_while_busy, pattern, Peer};
 
 /// Longer than a write waits in the system call before it asks the reactor.
 const LULL: Duration = Duration::from_millis(250);
@@ -98,7 +98,8 @@ fn an_epoll_wait_that_fails_for_a_while_costs_no_client_and_no_server() {
         let host = setup.start();
         assert_serves_slow_readers(&host);
         let logged = host.logged();
-        assert!(logged.len() <= 2 && logged.iter().all(|line| line.starts_with("WARN")), "{logged:?}");
+        let most = if is_while_busy() { 3 } else { 2 };
+        assert!(logged.len() <= most && logged.iter().all(|line| line.starts_with("WARN")), "{logged:?}");
         // Both have used their failures up, or soon will have: then nothing polls.
         thread::sleep(Duration::from_secs(2));
         host.finish();

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use backport::Threads;
 use lexopt::{Arg, Parser, ValueExt};
 
 pub(crate) const HELP: &str = "\
@@ -14,6 +15,7 @@ Soaks the crate in clients that connect, echo, reset, half-close, stall, drip, f
   --seconds N    for how long, 10 at least (default: 60)
   --rate N       visits a second at most (default: 150)
   --clients N    clients at once at most (default: 64)
+  --while-busy   clients have threads only while they are busy
   --seed N       what the clients do (default: by the clock; it is printed)";
 
 pub(crate) enum Command {
@@ -32,6 +34,7 @@ pub(crate) struct Options {
     pub(crate) time: Duration,
     pub(crate) rate: u32,
     pub(crate) clients: u32,
+    pub(crate) threads: Threads,
     pub(crate) seed: u64,
 }
 
@@ -41,7 +44,8 @@ pub(crate) fn parse() -> io::Result<Command> {
 
 fn read(mut arguments: Parser) -> Result<Command, lexopt::Error> {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let mut options = Options { time: Duration::from_secs(60), rate: 150, clients: 64, seed };
+    let mut options =
+        Options { time: Duration::from_secs(60), rate: 150, clients: 64, threads: Threads::PerClient, seed };
     let mut addresses = Vec::new();
     while let Some(argument) = arguments.next()? {
         match argument {
@@ -51,6 +55,7 @@ fn read(mut arguments: Parser) -> Result<Command, lexopt::Error> {
             }
             Arg::Long("rate") => options.rate = arguments.value()?.parse::<u32>()?.max(1),
             Arg::Long("clients") => options.clients = arguments.value()?.parse::<u32>()?.max(1),
+            Arg::Long("while-busy") => options.threads = Threads::WhileBusy,
             Arg::Long("seed") => options.seed = arguments.value()?.parse()?,
             Arg::Value(address) => addresses.push(address.parse()?),
             other => return Err(other.unexpected()),

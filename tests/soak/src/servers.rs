@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use backport::{Adapter, Client, Closing, Machine, MachineStats, Result, Running, TcpHandle, TcpServer};
+use backport::{
+    Adapter, Client, Closing, Machine, MachineStats, Result, Running, TcpHandle, TcpServer, Threads,
+};
 
 use crate::tally::{count, Tally};
 
@@ -31,7 +33,7 @@ pub(crate) struct Servers {
 }
 
 /// Starts the servers. A process can do this once, because it has one logger and one panic hook.
-pub(crate) fn start(clients: u32) -> Result<Servers> {
+pub(crate) fn start(clients: u32, threads: Threads) -> Result<Servers> {
     let tally: Arc<Tally> = Arc::default();
     listen_to_the_log(&tally);
     listen_to_panics(&tally);
@@ -42,6 +44,7 @@ pub(crate) fn start(clients: u32) -> Result<Servers> {
         TcpServer::new("127.0.0.1:0", move || {
             watch.around(backport::receiving(|client, data| Ok(client.write(data)?)))
         })
+        .threads(threads)
         // The limit is low, so that clients sometimes have to wait.
         .max_clients(clients as usize / 2 + 1)
         .write_timeout(Duration::from_secs(1))
@@ -49,17 +52,18 @@ pub(crate) fn start(clients: u32) -> Result<Servers> {
     )?;
     let watch = Arc::clone(&tally);
     let quiet = || backport::receiving(|_, _| Ok(()));
-    let news = machine
-        .prepare(TcpServer::new("127.0.0.1:0", move || watch.around(quiet())).max_backlog(4 * NEWS))?;
+    let news = TcpServer::new("127.0.0.1:0", move || watch.around(quiet())).max_backlog(4 * NEWS);
+    let news = machine.prepare(news.threads(threads))?;
     let (watch, turn) = (Arc::clone(&tally), AtomicU64::new(0));
-    let faulty = machine.prepare_tcp_server("127.0.0.1:0", move || {
+    let faulty = TcpServer::new("127.0.0.1:0", move || {
         let fault = FAULTS[(turn.fetch_add(1, Ordering::Relaxed) % FAULTS.len() as u64) as usize];
         if fault == Fault::PanicInFactory {
             count(&watch.unmade);
             panic!("{ON_PURPOSE}: in the factory");
         }
         watch.around(Faulty(fault))
-    })?;
+    });
+    let faulty = machine.prepare(faulty.threads(threads))?;
 
     let (everyone, mut edition) = (news.clone(), 0);
     machine.prepare_interval(NEWS_EVERY, move |_| {

@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options) -> io::Result<Vec<String>> {
     }
     println!("seed: {}", options.seed);
     let before = Figures::now()?;
-    let servers = servers::start(options.clients).map_err(io::Error::other)?;
+    let servers = servers::start(options.clients, options.threads).map_err(io::Error::other)?;
     let mut faults = Vec::new();
 
     println!("warming up");

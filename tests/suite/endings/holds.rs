@@ -159,7 +159,7 @@ fn serving_that_returns_leaves_the_output_open_while_a_hold_exists() {
     for stops in [false, true] {
         let (watch, (sender, holds)) = (Watch::new(), unbounded());
         let watched = watch.clone();
-        let served = serve(move || watched.around(Serving(sender.clone())));
+        let served = serve(move || watched.around_serving(Serving(sender.clone())));
         let peer = served.connect();
         peer.send("go");
         let hold = next(&holds);
@@ -199,7 +199,7 @@ fn a_hold_that_is_taken_after_a_stop_is_waited_for_although_the_next_read_fails(
     let ((begin, begun), (go, wait), (sender, holds)) = (unbounded(), unbounded(), unbounded());
     let watch = Watch::new();
     let watched = watch.clone();
-    let served = serve(move || watched.around(Reader(begin.clone(), wait.clone(), sender.clone())));
+    let served = serve(move || watched.around_serving(Reader(begin.clone(), wait.clone(), sender.clone())));
     let peer = served.connect();
     let client = next(&watch.opened);
     peer.send("request\n");
