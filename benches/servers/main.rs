@@ -1,7 +1,8 @@
 //! The benchmarks: the crate beside a hand-written `std::net` loop and beside tokio.
 //!
 //! `cargo bench --bench servers` runs every row, and writes `benches/RESULTS.md` and the plots.
-//! `cargo bench --bench servers -- --help` lists its options.
+//! `cargo bench --bench servers -- threads` runs the rows of `Threads::WhileBusy`, and writes
+//! `benches/RESULTS-THREADS.md`. `cargo bench --bench servers -- --help` lists the options.
 //!
 //! The program starts itself again as the server, with the arguments `serve <peer> <kind>`. This way the
 //! clock of the server's CPU time leaves the load generator out. Both processes are pinned to the same

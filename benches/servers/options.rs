@@ -13,6 +13,8 @@ cargo bench --bench servers [-- OPTIONS] [FILTER…]
 Measures the crate beside its rivals. A FILTER keeps the rows whose names contain it.
 
   --quick        short rounds and fewer clients: a look, not a measurement
+  threads        measure the crate with `Threads::WhileBusy` beside its default and its rivals, in a table of
+                 its own; a FILTER keeps rows of this table
   --rounds N     how often each contender takes its turn (default: 9; --quick: 3)
   --cpu N        the CPU to pin everything to (default: the last)
   --peers all    measure echo servers in other languages too, in a table of its own: C with pthreads,
@@ -34,6 +36,7 @@ pub(crate) struct Options {
     pub(crate) cpu: Option<usize>,
     pub(crate) write: bool,
     pub(crate) all_peers: bool,
+    pub(crate) threads: bool,
     pub(crate) filters: Vec<String>,
 }
 
@@ -82,6 +85,7 @@ fn read(mut arguments: Parser) -> Result<Command, lexopt::Error> {
                 let kind = arguments.value()?.parse()?;
                 return Ok(Command::Serve { peer, kind });
             }
+            Arg::Value(word) if word == "threads" => options.threads = true,
             Arg::Value(word) => options.filters.push(word.string()?),
             other => return Err(other.unexpected()),
         }

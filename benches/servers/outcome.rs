@@ -27,8 +27,13 @@ impl Outcome {
     /// Returns the ratio of a contender's figure to that of the first contender. The ratio is taken within
     /// each round.
     pub(crate) fn ratio(&self, contender: usize, metric: &str) -> Option<Spread> {
+        self.ratio_to(0, contender, metric)
+    }
+
+    /// Returns the ratio of a contender's figure to that of another one, the measure.
+    pub(crate) fn ratio_to(&self, measure: usize, contender: usize, metric: &str) -> Option<Spread> {
         spread(self.rounds.iter().filter_map(|round| {
-            let (ours, measure) = (find(&round[contender], metric)?, find(&round[0], metric)?);
+            let (ours, measure) = (find(&round[contender], metric)?, find(&round[measure], metric)?);
             (measure > 0.0).then_some(ours / measure)
         }))
     }

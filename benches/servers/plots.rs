@@ -77,6 +77,9 @@ pub(crate) const PLOTS: [Plot; 5] = [
 ];
 
 const SIZE: (u32, u32) = (640, 400);
+/// The colors of the contenders.
+const COLORS: [RGBColor; 4] =
+    [RGBColor(120, 120, 120), RGBColor(220, 120, 0), RGBColor(0, 90, 180), RGBColor(0, 140, 80)];
 
 struct Series {
     contender: usize,
@@ -160,7 +163,7 @@ where
         .light_line_style(WHITE)
         .draw()?;
     for one in series {
-        let color = [RGBColor(120, 120, 120), RGBColor(220, 120, 0), RGBColor(0, 90, 180)][one.contender % 3];
+        let color = COLORS[one.contender % COLORS.len()];
         let style = color.stroke_width(if one.thin { 1 } else { 3 });
         let drawn = chart.draw_series(LineSeries::new(one.points.iter().copied(), style))?;
         if let Some(label) = one.label {

@@ -11,8 +11,13 @@ use crate::{machine, measure, plots, report, rivals, rows, syscalls};
 
 /// Measures the rows that the options keep, prints the table, and writes it if the options say so.
 pub(crate) fn run(options: &Options) -> io::Result<()> {
-    let rows =
-        if options.all_peers { rows::rivals::rows(options, &rivals::build()) } else { rows::all(options) };
+    let rows = if options.all_peers {
+        rows::rivals::rows(options, &rivals::build())
+    } else if options.threads {
+        rows::threads::rows(options)
+    } else {
+        rows::all(options)
+    };
     if options.list {
         for row in rows {
             println!("{}", row.name);
@@ -33,6 +38,15 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
         println!("{text}");
         if options.writes() {
             fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS-PEERS.md"), &text)?;
+        }
+        return Ok(());
+    }
+    if options.threads {
+        bar.finish_and_clear();
+        let text = report::threads::text(&outcomes, &machine, cpu, options);
+        println!("{text}");
+        if options.writes() {
+            fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS-THREADS.md"), &text)?;
         }
         return Ok(());
     }

@@ -122,6 +122,11 @@ impl Server {
         self.ask(&format!("fill {last}")).map(drop)
     }
 
+    /// Returns how often another thread had to take over because a callback was too long.
+    pub(crate) fn take_overs(&mut self) -> io::Result<u64> {
+        self.ask("take-overs")?.parse().map_err(io::Error::other)
+    }
+
     /// Returns a number from `/proc/<pid>/status`: `VmRSS` (in KiB) or `Threads`.
     pub(crate) fn status(&self, field: &str) -> io::Result<u64> {
         let status = BufReader::new(File::open(format!("/proc/{}/status", self.child.id()))?);

@@ -163,8 +163,8 @@
 //!
 //! # When to stay with tokio
 //!
-//! - Tens of thousands of clients are connected, or thousands are busy at once. The page
-//!   [`comparison`](super::comparison#tokio-and-async) has numbers.
+//! - One server must use many cores for short messages. The page [`comparison`](super::comparison#tokio-and-async) has
+//!   numbers, also for thousands of clients.
 //! - The program needs a library that is async, such as hyper, tonic or axum.
 //! - One conversation waits for many events at once, for example a proxy that starts a request at two servers and
 //!   takes the first answer. `select!` and `JoinSet` are shorter than threads and channels.

@@ -22,8 +22,8 @@
 //! |---|---|---|
 //! | [`max_clients`] | 1,024 | raise it |
 //! | open files | `ulimit -n`, one for each client | [`Backport::run`] raises the soft limit, the system sets the hard one |
-//! | threads | about 16,000 with the defaults of Linux | raise the [limits](super::limits#limits-of-the-operating-system), or take a second node |
-//! | memory | about 10 KiB for a client that is idle, 17 KiB in this chat | add what your adapter keeps |
+//! | threads | about 16,000 with the defaults of Linux | use [`Threads::WhileBusy`](super::threads), or raise the [limits](super::limits#limits-of-the-operating-system) |
+//! | memory | about 10 KiB for a client that is idle, 17 KiB in this chat | use [`Threads::WhileBusy`](super::threads), which takes about 1 KiB, and add what your adapter keeps |
 //! | CPU time | all cores | [measure](#what-fan-out-costs) |
 //!
 //! A good size for a node is a few thousand clients. Leave room: when one node fails, the others get its clients.

@@ -11,7 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 use super::{histogram, record, silence, MESSAGE};
 use crate::server::PATIENCE;
 
-/// Connected clients. Each of them has had an answer already.
+/// Connected clients.
 pub(crate) struct Crowd {
     poll: Poll,
     events: Events,
@@ -33,16 +33,27 @@ pub(crate) struct Exchange {
 }
 
 impl Crowd {
-    /// Connects one client after another, so that no listen queue overflows.
+    /// Connects one client after another, so that no listen queue overflows. Each of them has had an answer then.
     pub(crate) fn connect(address: SocketAddr, count: usize) -> io::Result<Crowd> {
+        Crowd::connect_with(address, count, true)
+    }
+
+    /// Connects clients that have not sent anything yet. They must be few, so that no listen queue overflows.
+    pub(crate) fn connect_silently(address: SocketAddr, count: usize) -> io::Result<Crowd> {
+        Crowd::connect_with(address, count, false)
+    }
+
+    fn connect_with(address: SocketAddr, count: usize, greets: bool) -> io::Result<Crowd> {
         let poll = Poll::new()?;
         let mut members = Vec::with_capacity(count);
         for index in 0..count {
             let mut stream = std::net::TcpStream::connect(address)?;
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.write_all(&MESSAGE)?;
-            stream.read_exact(&mut [0; MESSAGE.len()])?;
+            if greets {
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.write_all(&MESSAGE)?;
+                stream.read_exact(&mut [0; MESSAGE.len()])?;
+            }
             stream.set_nonblocking(true)?;
             let mut stream = TcpStream::from_std(stream);
             poll.registry().register(&mut stream, Token(index), Interest::READABLE)?;
@@ -90,6 +101,11 @@ impl Crowd {
             self.members[index].receive()?;
         }
         Ok(())
+    }
+
+    /// Has each client send `count` messages and wait for each answer. The clients take turns after each message.
+    pub(crate) fn exchange_each(&mut self, count: usize) -> io::Result<()> {
+        (0..count).try_for_each(|_| (0..self.members.len()).try_for_each(|index| self.exchange_one(index)))
     }
 
     /// Reads until every client has received `each` bytes.

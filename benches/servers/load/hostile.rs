@@ -122,7 +122,7 @@ fn pester(
 }
 
 /// Moves this thread to the CPUs that the benchmark is not pinned to, if there are any.
-fn leave_this_cpu() -> io::Result<()> {
+pub(super) fn leave_this_cpu() -> io::Result<()> {
     let ours = sched_getaffinity(Pid::from_raw(0))?;
     let mut others = CpuSet::new();
     for cpu in 0..CpuSet::count() {

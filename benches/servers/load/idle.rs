@@ -5,11 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::crowd::Crowd;
-use super::{silence, Metrics};
+use super::{settle, silence, Metrics};
 use crate::peers::{Kind, Peer};
 use crate::server::{Server, PATIENCE};
 
-/// The time that the crowd is silent before the measurement, and again during it.
+/// The time that the crowd is silent during the measurement.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// Measures clients that have had one answer each and then are silent.
@@ -21,7 +21,7 @@ pub(crate) fn idle(peer: Peer, kind: Kind, clients: usize) -> io::Result<Metrics
     drop(Crowd::connect(server.address, 1)?);
     let empty = server.status("VmRSS")?;
     let mut crowd = Crowd::connect(server.address, clients)?;
-    thread::sleep(SILENCE);
+    settle(&server)?;
     let kib = (server.status("VmRSS")?.saturating_sub(empty)) as f64 / clients as f64;
     let threads = server.status("Threads")? as f64;
     let before = server.cpu_time()?;

@@ -6,12 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::crowd::Crowd;
-use super::{micros_at, micros_per, Metrics, MESSAGE};
+use super::{micros_at, micros_per, settle, Metrics, MESSAGE};
 use crate::peers::{Kind, Peer};
 use crate::server::Server;
-
-/// After this time every contender treats a silent client as idle.
-const SETTLING: Duration = Duration::from_millis(400);
 
 /// Has each client send `depth` messages and wait for as many.
 ///
@@ -32,7 +29,7 @@ pub(crate) fn exchange(
 pub(crate) fn scale(peer: Peer, clients: usize, active: usize, span: Duration) -> io::Result<Metrics> {
     let mut server = Server::start(peer, Kind::Crowd)?;
     let mut crowd = Crowd::connect(server.address, clients)?;
-    thread::sleep(SETTLING);
+    settle(&server)?;
     busy(&mut server, &mut crowd, active, 1, span)
 }
 
@@ -44,7 +41,8 @@ fn busy(
     span: Duration,
 ) -> io::Result<Metrics> {
     let batch = MESSAGE.repeat(depth);
-    crowd.exchange(active, &batch, span / 10)?;
+    // The crate needs some messages of each client to learn that its callbacks are short.
+    crowd.exchange(active, &batch, span / 3)?;
     let before = server.cpu_time()?;
     let exchange = crowd.exchange(active, &batch, span)?;
     let spent = server.cpu_time()? - before;
@@ -55,11 +53,21 @@ fn busy(
     ])
 }
 
-/// Has every client send a message each `pause`. The messages are spread evenly over the pause.
-pub(crate) fn unhurried(peer: Peer, clients: usize, pause: Duration, turns: u32) -> io::Result<Metrics> {
+/// Has every client send a message each `pause`. The messages are spread evenly over the pause. Before that, each client
+/// has sent `before` messages more than the first one, without a pause.
+///
+/// `micros`: CPU time per message.
+pub(crate) fn unhurried(
+    peer: Peer,
+    clients: usize,
+    before: usize,
+    pause: Duration,
+    turns: u32,
+) -> io::Result<Metrics> {
     let server = Server::start(peer, Kind::Echo)?;
     let mut crowd = Crowd::connect(server.address, clients)?;
-    thread::sleep(SETTLING);
+    crowd.exchange_each(before)?;
+    settle(&server)?;
     let step = pause / u32::try_from(clients).map_err(io::Error::other)?;
     let before = server.cpu_time()?;
     let mut next = Instant::now();

@@ -1,12 +1,14 @@
-//! The crate as a newcomer uses it: one adapter, and the defaults.
+//! The crate as a newcomer uses it: one adapter, and the defaults. [`Peer::WhileBusy`](super::Peer::WhileBusy) changes one
+//! of them.
 
 use std::io;
 use std::net::SocketAddr;
+use std::thread;
 
 use backport::framing::Lines;
-use backport::{Adapter, Client, Machine, Result, Running, TcpHandle, TcpServer};
+use backport::{Adapter, Client, Machine, Result, Running, TcpHandle, TcpServer, Threads};
 
-use super::{Kind, Serving, NEWS};
+use super::{asks_for_nap, Kind, Serving, NAP, NEWS};
 
 struct Echo;
 
@@ -27,24 +29,40 @@ impl Adapter for EchoLine {
     }
 }
 
+struct Napper;
+
+impl Adapter for Napper {
+    fn receiving(&mut self, client: &Client, data: &[u8]) -> Result {
+        if asks_for_nap(data) {
+            thread::sleep(NAP);
+        }
+        client.write(data)?;
+        Ok(())
+    }
+}
+
 struct Server {
+    machine: Machine,
     handle: TcpHandle,
     running: Running,
 }
 
-pub(super) fn start(kind: Kind) -> io::Result<Box<dyn Serving>> {
+pub(super) fn start(kind: Kind, threads: Threads) -> io::Result<Box<dyn Serving>> {
     let machine = Machine::new();
     let handle = match kind {
-        Kind::Echo => machine.prepare_tcp_server("127.0.0.1:0", || Echo)?,
-        Kind::Lines => machine.prepare_tcp_server("127.0.0.1:0", || EchoLine.framed(Lines::default()))?,
-        Kind::Gathered => {
-            machine.prepare_tcp_server("127.0.0.1:0", || EchoLine.framed(Lines::default()).gathering())?
-        }
+        Kind::Echo => machine.prepare(server(|| Echo).threads(threads))?,
+        Kind::Naps => machine.prepare(server(|| Napper).threads(threads))?,
+        Kind::Lines => machine.prepare(server(|| EchoLine.framed(Lines::default())))?,
+        Kind::Gathered => machine.prepare(server(|| EchoLine.framed(Lines::default()).gathering()))?,
         // These clients are more than the default limit.
-        _ => machine.prepare(TcpServer::new("127.0.0.1:0", || Echo).max_clients(20_000))?,
+        _ => machine.prepare(server(|| Echo).threads(threads).max_clients(20_000))?,
     };
     let running = machine.start().map_err(io::Error::other)?;
-    Ok(Box::new(Server { handle, running }))
+    Ok(Box::new(Server { machine, handle, running }))
+}
+
+fn server<A: Adapter, F: Fn() -> A + Send + Sync + 'static>(factory: F) -> TcpServer<F> {
+    TcpServer::new("127.0.0.1:0", factory)
 }
 
 pub(super) fn stdio() -> io::Result<()> {
@@ -71,6 +89,10 @@ impl Serving for Server {
             }
         }
         Ok(())
+    }
+
+    fn take_overs(&self) -> io::Result<u64> {
+        Ok(self.machine.stats().clients.take_overs)
     }
 
     fn stop(self: Box<Self>) -> io::Result<()> {

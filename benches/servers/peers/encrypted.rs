@@ -39,7 +39,7 @@ pub(super) fn start(peer: Peer) -> io::Result<Box<dyn Serving>> {
         Peer::Std => (by_hand(config)?, Engine::Threads),
         Peer::Tokio => in_tokio(config)?,
         Peer::Backport => with_the_crate(config)?,
-        Peer::Rival(_) => return Err(io::ErrorKind::Unsupported.into()),
+        Peer::WhileBusy | Peer::Rival(_) => return Err(io::ErrorKind::Unsupported.into()),
     };
     Ok(Box::new(Server { address, certificate: certificate.to_vec(), engine }))
 }

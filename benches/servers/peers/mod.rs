@@ -12,6 +12,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::str::FromStr;
 use std::thread;
+use std::time::Duration;
 
 pub(crate) use process::serve;
 
@@ -19,6 +20,10 @@ pub(crate) use process::serve;
 const BUFFER: usize = 64 * 1024;
 /// The record that is broadcast.
 pub(crate) const NEWS: [u8; 100] = [b'n'; 100];
+/// The first byte of a message for which [`Kind::Naps`] sleeps.
+pub(crate) const NAP_MARK: u8 = b'z';
+/// How long [`Kind::Naps`] sleeps.
+pub(crate) const NAP: Duration = Duration::from_millis(50);
 
 /// The code that serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,8 @@ pub(crate) enum Peer {
     Std,
     Tokio,
     Backport,
+    /// The crate with [`Threads::WhileBusy`](::backport::Threads::WhileBusy).
+    WhileBusy,
     /// A program of the folder `rivals`. It serves [`Kind::Echo`] only.
     Rival(Rival),
 }
@@ -69,10 +76,17 @@ pub(crate) enum Kind {
     Asking,
     /// Echo through TLS.
     Encrypted,
+    /// Echo that sleeps for [`NAP`] before it answers a message that begins with [`NAP_MARK`].
+    Naps,
 }
 
-const PEERS: [(&str, Peer); 3] = [("std", Peer::Std), ("tokio", Peer::Tokio), ("backport", Peer::Backport)];
-const KINDS: [(&str, Kind); 13] = [
+const PEERS: [(&str, Peer); 4] = [
+    ("std", Peer::Std),
+    ("tokio", Peer::Tokio),
+    ("backport", Peer::Backport),
+    ("while-busy", Peer::WhileBusy),
+];
+const KINDS: [(&str, Kind); 14] = [
     ("echo", Kind::Echo),
     ("crowd", Kind::Crowd),
     ("news", Kind::News),
@@ -86,6 +100,7 @@ const KINDS: [(&str, Kind); 13] = [
     ("hand-over", Kind::HandOver),
     ("asking", Kind::Asking),
     ("encrypted", Kind::Encrypted),
+    ("naps", Kind::Naps),
 ];
 
 impl Peer {
@@ -136,6 +151,11 @@ fn listen(mut welcome: impl FnMut(TcpStream) + Send + 'static) -> io::Result<Soc
     Ok(address)
 }
 
+/// Returns `true` if a message asks for a nap.
+fn asks_for_nap(message: &[u8]) -> bool {
+    message.first() == Some(&NAP_MARK)
+}
+
 /// A server that is listening. Its methods are the commands of the driver.
 trait Serving {
     fn address(&self) -> SocketAddr;
@@ -147,6 +167,10 @@ trait Serving {
         Err(io::ErrorKind::Unsupported.into())
     }
     fn fill(&self, _last: usize) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Returns how often another thread had to take over because a callback was too long.
+    fn take_overs(&self) -> io::Result<u64> {
         Err(io::ErrorKind::Unsupported.into())
     }
     fn stop(self: Box<Self>) -> io::Result<()> {

@@ -5,12 +5,15 @@
 //! | (nothing) | `127.0.0.1:41234`, the address that it listens on |
 //! | `broadcast` | `done`, when 100 bytes were sent to every client |
 //! | `fill 50` | `done`, when the kernel takes no more for the last 50 clients that connected |
+//! | `take-overs` | how often another thread had to take over because a callback was too long |
 //! | `certificate` | its certificate, as hexadecimal digits |
 //! | `stop`, or the end of input | nothing: it stops and exits |
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+
+use ::backport::Threads;
 
 use super::{backport, floors, std_loop, tokio, Kind, Peer};
 
@@ -27,10 +30,16 @@ pub(crate) fn serve(peer: Peer, kind: Kind) -> io::Result<()> {
         (Peer::Std, Kind::Alone) => floors::alone()?,
         (Peer::Std, Kind::HandOver) => floors::handing_over()?,
         (Peer::Std, Kind::Echo | Kind::Crowd) => std_loop::start()?,
+        (Peer::Std, Kind::Naps) => std_loop::start_naps()?,
+        (Peer::Tokio, Kind::Naps) => tokio::start_naps()?,
         (Peer::Tokio, Kind::Echo | Kind::Crowd) => tokio::start()?,
-        (Peer::Backport, Kind::Echo | Kind::Crowd | Kind::News | Kind::Lines | Kind::Gathered) => {
-            backport::start(kind)?
+        (Peer::WhileBusy, Kind::Echo | Kind::Crowd | Kind::Naps) => {
+            backport::start(kind, Threads::WhileBusy)?
         }
+        (
+            Peer::Backport,
+            Kind::Echo | Kind::Crowd | Kind::News | Kind::Lines | Kind::Gathered | Kind::Naps,
+        ) => backport::start(kind, Threads::PerClient)?,
         #[cfg(feature = "tls")]
         (peer, Kind::Encrypted) => super::encrypted::start(peer)?,
         _ => return Err(io::ErrorKind::Unsupported.into()),
@@ -49,6 +58,7 @@ pub(crate) fn serve(peer: Peer, kind: Kind) -> io::Result<()> {
                 serving.fill(last.parse().map_err(io::Error::other)?)?;
                 answer(&driver, "done")?;
             }
+            ["take-overs"] => answer(&driver, serving.take_overs()?)?,
             ["certificate"] => {
                 let digits: String =
                     serving.certificate()?.iter().map(|byte| format!("{byte:02x}")).collect();

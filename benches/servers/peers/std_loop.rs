@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{mpsc, Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::{listen, Serving, BUFFER, NEWS};
+use super::{asks_for_nap, listen, Serving, BUFFER, NAP, NEWS};
 
 struct Server {
     address: SocketAddr,
@@ -29,6 +29,27 @@ pub(super) fn start_news() -> io::Result<Box<dyn Serving>> {
         thread::spawn(move || echo(&stream));
     })?;
     Ok(Box::new(Server { address, streams }))
+}
+
+/// Starts an echo server that sleeps when a client asks for it.
+pub(super) fn start_naps() -> io::Result<Box<dyn Serving>> {
+    let address = listen(|stream| drop(thread::spawn(move || echo_with_naps(&stream))))?;
+    Ok(Box::new(Server { address, streams: Arc::default() }))
+}
+
+fn echo_with_naps(mut stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let count = stream.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(());
+        }
+        if asks_for_nap(&buffer[..count]) {
+            thread::sleep(NAP);
+        }
+        stream.write_all(&buffer[..count])?;
+    }
 }
 
 fn echo(stream: &TcpStream) -> io::Result<()> {

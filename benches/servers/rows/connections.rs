@@ -1,6 +1,6 @@
 //! The rows about short connections.
 
-use super::{compared, line, peers};
+use super::{compared, line, peers, peers_and_while_busy};
 use crate::experiment::{Contender, Experiment, Family, Line, Target};
 use crate::load::connect;
 use crate::options::Options;
@@ -25,7 +25,7 @@ fn connects(options: &Options) -> Vec<Experiment> {
         Experiment {
             name: format!("connect-{at_once}"),
             rounds: options.rounds(),
-            contenders: peers(move |peer| {
+            contenders: peers_and_while_busy(move |peer| {
                 connect::one_after_another(peer, Kind::Echo, at_once as usize, span)
             }),
             lines: match at_once {

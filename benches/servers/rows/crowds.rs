@@ -1,6 +1,6 @@
 //! The rows about many clients: those that are idle, those that get broadcasts, and healthy ones beside hostile ones.
 
-use super::{compared, line, peers, up_to_most};
+use super::{compared, line, peers_and_while_busy, up_to_most};
 use crate::experiment::{Contender, Experiment, Family, Line, Target};
 use crate::load::hostile::{self, EACH};
 use crate::load::{broadcast, idle};
@@ -35,7 +35,7 @@ fn idle_clients(options: &Options) -> Vec<Experiment> {
         Experiment {
             name: format!("idle-{clients}"),
             rounds: options.rounds().min(3),
-            contenders: peers(move |peer| idle::idle(peer, Kind::Crowd, clients)),
+            contenders: peers_and_while_busy(move |peer| idle::idle(peer, Kind::Crowd, clients)),
             // The smaller crowds are for the plot.
             lines: if Some(clients) == most { lines } else { Vec::new() },
             at: Some((Family::Idle, clients as f64)),

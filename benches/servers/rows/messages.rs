@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{compared, count, line, peers, up_to_most};
+use super::{compared, count, line, peers, peers_and_while_busy, up_to_most};
 use crate::experiment::{Contender, Experiment, Family};
 use crate::load::{messages, stream};
 use crate::options::Options;
@@ -25,7 +25,7 @@ fn ping_pong(options: &Options) -> Vec<Experiment> {
     let row = |clients| Experiment {
         name: format!("ping-pong-{clients}"),
         rounds: options.rounds(),
-        contenders: peers(move |peer| messages::exchange(peer, Kind::Echo, clients, 1, span)),
+        contenders: peers_and_while_busy(move |peer| messages::exchange(peer, Kind::Echo, clients, 1, span)),
         lines: vec![
             line(format!("ping-pong, {}, 32 B: CPU per message", count(clients)), "micros", "µs", 1.02),
             compared("the same: p99 latency", "p99", "µs"),
@@ -120,7 +120,7 @@ fn unhurried(options: &Options) -> Experiment {
     Experiment {
         name: "unhurried".to_owned(),
         rounds: options.rounds().min(7),
-        contenders: peers(move |peer| messages::unhurried(peer, 64, Duration::from_millis(200), turns)),
+        contenders: peers(move |peer| messages::unhurried(peer, 64, 0, Duration::from_millis(200), turns)),
         lines: vec![line(
             "unhurried, 64 clients, a message of 32 B each 200 ms: CPU per message",
             "micros",
@@ -139,7 +139,7 @@ fn few_of_many(options: &Options) -> Vec<Experiment> {
         Experiment {
             name: format!("scale-{clients}"),
             rounds: if clients > 1_000 { rounds.min(3) } else { rounds.min(7) },
-            contenders: peers(move |peer| messages::scale(peer, clients, 16, span)),
+            contenders: peers_and_while_busy(move |peer| messages::scale(peer, clients, 16, span)),
             lines: vec![line(title, "micros", "µs", 1.03)],
             at: Some((Family::Scale, clients as f64)),
         }

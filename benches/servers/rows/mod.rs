@@ -7,10 +7,11 @@ mod encrypted;
 mod messages;
 mod programs;
 pub(crate) mod rivals;
+pub(crate) mod threads;
 
 use std::io;
 
-use crate::experiment::{Contender, Experiment, Line, Target};
+use crate::experiment::{Contender, Experiment, Line, Target, WHILE_BUSY};
 use crate::load::Metrics;
 use crate::machine::most_clients;
 use crate::options::Options;
@@ -40,6 +41,12 @@ fn up_to_most(options: &Options, sizes: &[usize]) -> Vec<usize> {
 fn peers(run: impl Fn(Peer) -> io::Result<Metrics> + Copy + 'static) -> Vec<Contender> {
     let contender = |(label, peer)| Contender { label, run: Box::new(move || run(peer)) as _ };
     PEERS.into_iter().map(contender).collect()
+}
+
+/// Returns the three peers, and the crate with threads for busy clients only.
+fn peers_and_while_busy(run: impl Fn(Peer) -> io::Result<Metrics> + Copy + 'static) -> Vec<Contender> {
+    let while_busy = Contender { label: WHILE_BUSY, run: Box::new(move || run(Peer::WhileBusy)) };
+    peers(run).into_iter().chain([while_busy]).collect()
 }
 
 fn line(title: impl Into<String>, metric: &'static str, unit: &'static str, ratio: f64) -> Line {

@@ -1,6 +1,8 @@
-//! The table, as Markdown.
+//! The tables, as Markdown.
 
-use crate::experiment::{Line, Target};
+pub(crate) mod threads;
+
+use crate::experiment::{Line, Target, WHILE_BUSY};
 use crate::options::Options;
 use crate::outcome::{Outcome, Spread};
 use crate::plots::PLOTS;
@@ -93,6 +95,9 @@ fn arguments(options: &Options) -> String {
     if options.all_peers {
         words.insert(0, "--peers all".to_owned());
     }
+    if options.threads {
+        words.insert(0, "threads".to_owned());
+    }
     if words.is_empty() {
         String::new()
     } else {
@@ -102,7 +107,7 @@ fn arguments(options: &Options) -> String {
 
 fn row(text: &mut String, outcome: &Outcome, line: &Line) {
     let contenders = &outcome.experiment.contenders;
-    let last = contenders.len() - 1;
+    let last = contenders.iter().rposition(|contender| contender.label != WHILE_BUSY).unwrap_or(0);
     let figure = |index: usize| match outcome.figure(index, line.metric) {
         Some(figure) => {
             let label = contenders[index].label;
@@ -136,6 +141,9 @@ fn row(text: &mut String, outcome: &Outcome, line: &Line) {
 fn judge(line: &Line, ours: Option<Spread>, ratio: Option<Spread>) -> (String, &'static str) {
     let (target, figure) = match line.target {
         Target::Ratio(limit) => (format!("≤ {limit:.2}"), ratio.map(|ratio| (ratio.median, limit + 0.005))),
+        Target::RatioTo(measure, limit) => {
+            (format!("≤ {limit:.2} of {measure}"), ratio.map(|ratio| (ratio.median, limit + 0.005)))
+        }
         Target::AtMost(limit) => {
             (format!("≤ {} {}", number(limit), line.unit), ours.map(|ours| (ours.median, limit)))
         }
