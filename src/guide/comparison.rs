@@ -26,21 +26,21 @@
 //!
 //! | | a thread for each client | `WhileBusy` |
 //! |---|---|---|
-//! | a message of one client | 0.85 | 0.86 |
-//! | a message, 16 clients at once | 1.47 | 1.00 |
-//! | a message, 512 clients at once | 1.77 | 0.96 |
-//! | a message, 16 of 10,000 clients at once | 1.42 | 1.02 |
-//! | connect, one message, close | 0.70 | 0.75 |
-//! | rare messages of 1,000 clients | 1.72 | 0.75 |
-//! | the first message of a client, after a silence | 1.79 | 1.59 |
-//! | memory of an idle client | 10.6 KiB | 0.9 KiB (tokio: 15.9 KiB, and 9.7 KiB with a buffer of 1 KiB) |
+//! | a message of one client | 0.84 | 0.86 |
+//! | a message, 16 clients at once | 1.47 | 1.00 to 1.04 |
+//! | a message, 512 clients at once | 1.81 | 0.95 |
+//! | a message, 16 of 10,000 clients at once | 1.42 | 1.05 |
+//! | connect, one message, close | 0.74 | 0.82 |
+//! | rare messages of 1,000 clients | 1.90 | 0.92 |
+//! | the first message of a client, after a silence | 1.76 | 1.78 |
+//! | memory of an idle client | 10.6 KiB | 0.9 KiB (tokio: 15.8 KiB, and 9.7 KiB with a buffer of 1 KiB) |
 //!
 //! Tokio is ahead where these hold:
 //!
 //! - Short messages must use many cores. `WhileBusy` has one thread for them on up to four cores, and tokio uses all.
 //! - Rare messages come from ever new clients. The table shows this as the first message.
 //! - Callbacks that have always been short begin to block. If 20 clients do so at once, the others wait for up to 30 ms
-//!   once, and with `spawn_blocking` for 5 ms. The 99th percentile does not change.
+//!   once, and with `spawn_blocking` for 5 to 10 ms. The 99th percentile does not change.
 //!
 //! # message-io
 //!
