@@ -140,7 +140,7 @@ pub(crate) struct ClientState {
     pub(super) writer_active: bool,
     /// A stop was asked for while a hold existed. It takes effect when the last hold is dropped.
     pub(super) stop_pending: bool,
-    /// Where the session lies while it waits without a thread. Set by the session before its first wait of this kind.
+    /// The place of the session while it waits without a thread. Set by the session before its first wait of this kind.
     pub(super) place: Option<Place>,
     /// A stop has reached the client. From then on, the drain timeout limits the delivery of its output.
     pub(super) by_stop: bool,

@@ -245,7 +245,7 @@ impl Visitor {
     }
 }
 
-/// What a thread of the crew does at first, on its way to the thread.
+/// A job for a thread of the crew. It is dropped without a run if no thread could be started.
 struct Work {
     crew: Arc<Crew>,
     /// The session that the thread serves. Without one, it stands by.

@@ -23,10 +23,10 @@ pub(crate) trait Guest: Send {
     fn waits_at(&self, place: Place) -> Option<(Descriptor, Label)>;
 }
 
-/// A session with what the crew knows about it. It is in a box, because it moves with each message.
+/// This is a session with what the crew knows about it. It is in a box, because it moves with each message.
 pub(super) struct Visitor {
     pub(super) guest: Box<dyn Guest>,
-    /// Where it waits.
+    /// The number of its place.
     pub(super) token: usize,
     /// The descriptor that the poll watches.
     pub(super) descriptor: Option<Descriptor>,
@@ -122,7 +122,7 @@ impl Places {
     pub(super) fn put(&mut self, mut visitor: Box<Visitor>, wait: Wait) -> Result<(), Box<Visitor>> {
         let token = visitor.token;
         let Some(entry) = self.entries.get_mut(token) else { return Err(visitor) };
-        // Unless the poll takes it out again.
+        // Unless the poll takes it out, it goes on for another reason.
         visitor.called = true;
         if wait.more || mem::take(&mut entry.again) || entry.ends && !wait.quiet {
             return Err(visitor);

@@ -23,7 +23,7 @@ const MORE_LOOKS: u32 = 6;
 /// If no standby could be started, it is tried again after this time.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Who leads, and who watches the leader. A part of the state of a crew.
+/// This part of the state of a crew says who leads, and who watches the leader.
 #[derive(Default)]
 pub(super) struct Lead {
     /// It lies here while the leader runs a callback.
@@ -41,7 +41,7 @@ pub(super) struct Lead {
     pub(super) standby: Standby,
     /// When a standby may be started, if the last start was not long ago.
     next_start: Option<Instant>,
-    /// Where the kernel says what the thread of the leader does.
+    /// The folder in which the kernel says what the thread of the leader does.
     thread: Option<PathBuf>,
     /// The user code that the thread of the leader runs.
     user_code: Option<Arc<UserCode>>,
@@ -111,6 +111,7 @@ impl Crew {
 
     /// Watches the leader, until it has to be replaced, and leads then. Returns at once when the crew has ended.
     pub(super) fn stand_by(self: &Arc<Self>) {
+        let thread = fs::canonicalize("/proc/thread-self").ok();
         let mut state = self.state.lock();
         state.lead.standby = Standby::Watching;
         let (mut seen, mut idle, mut more) = (0, 0, 0);
@@ -145,7 +146,6 @@ impl Crew {
         let label = state.places.label(state.lead.token);
         // The thread whose callback runs finds another number.
         let number = state.lead.number + 1;
-        let thread = fs::canonicalize("/proc/thread-self").ok();
         let lead = Lead { number, thread, user_code: UserCode::of_this_thread(), ..Lead::default() };
         let before = mem::replace(&mut state.lead, lead);
         if let Some(user_code) = before.user_code {
